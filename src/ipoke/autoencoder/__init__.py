@@ -1,0 +1,1 @@
+"""The video autoencoder: clip to latent and, with the source frame, back."""

@@ -1,0 +1,1 @@
+"""Invertible layers with exact log-determinants, conditional and not."""

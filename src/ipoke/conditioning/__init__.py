@@ -1,0 +1,1 @@
+"""Encoders of what is known: the source frame and the pokes."""

@@ -1,0 +1,1 @@
+"""From videos to training batches: clips, optical flow, pokes, augmentation."""

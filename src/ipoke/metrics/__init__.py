@@ -1,0 +1,1 @@
+"""Numbers about models: features, statistics, value."""

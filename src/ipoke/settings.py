@@ -1,0 +1,353 @@
+"""Recipes: every number that a training run depends on, typed, frozen and strict.
+
+A recipe is a TOML file. Each key has one default, here, and the defaults are the paper's (64 px); the shipped recipes in
+``ipoke/recipes`` say where they differ. Unknown keys are refused with a suggestion.
+"""
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from ipoke.errors import InputError
+
+PositiveInt = Annotated[int, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+Norm = Literal["group", "none"]
+STAGES = ("autoencoder", "image_encoder", "poke_encoder", "latent_flow")
+"""The training stages, in the order in which they run."""
+
+
+class Section(BaseModel):
+    """A frozen table of a recipe that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ClipSettings(Section):
+    """The shape of a clip: ``frames`` predicted frames after the source frame, ``size`` px square."""
+
+    size: Literal[64, 128] = 64
+    frames: PositiveInt = 10
+
+
+class PokeSettings(Section):
+    """How pokes are read off optical flow. Paper: Sec. 3.3."""
+
+    max_pokes: PositiveInt = 5
+    fixed_count: bool = False
+    patch: PositiveInt = 5
+    """Side of the square that a poke fills in the poke map, px (odd); also the margin kept free of pokes."""
+    zero_poke_fraction: Fraction = 1 / 12
+    """Share of clips replaced by a still whose background is poked."""
+    foreground: Literal["motion", "grabcut"] = "motion"
+
+
+class AugmentSettings(Section):
+    """Training augmentation, drawn once per clip."""
+
+    colour_probability: Fraction = 0.8
+    brightness: Fraction = 0.4
+    contrast: Fraction = 0.5
+    saturation: Fraction = 0.4
+    hue: tuple[float, float] = (-0.15, 0.15)
+    """Range of the hue shift in turns. Differs from the original: symmetric; (-0.15, 0.30) restores it."""
+    geometry_probability: Fraction = 0.8
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = 15.0
+    translate: Fraction = 0.05
+    """Largest shift per axis, as a share of the side."""
+    flip_probability: Fraction = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    """Range of the zoom factor; displacements are multiplied by it."""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    rotate_vectors: bool = True
+    """Rotate the vectors with the image. Differs from the original, which rotated the map but not the vectors."""
+
+
+class ClipEncoderSettings(Section):
+    """3D-ResNet from clip to latent; the first entry of ``widths`` and ``strides`` is the stem."""
+
+    widths: tuple[PositiveInt, ...] = (64, 128, 256, 256)
+    strides: tuple[tuple[int, int, int], ...] = ((2, 2, 2), (2, 1, 1), (2, 2, 2), (2, 2, 2))
+    """Strides in (time, height, width) per stage."""
+    blocks: PositiveInt = 2
+    groups: PositiveInt = 16
+
+
+class ClipDecoderSettings(Section):
+    """ConvGRU roll-out and SPADE decoder from latent and source frame to frames."""
+
+    rollout_layers: PositiveInt = 4
+    widths: tuple[PositiveInt, ...] = (256, 256, 128, 64)
+    """In-block, then one up-block (twice the side) per further entry."""
+    spade_width: PositiveInt = 128
+    groups: PositiveInt = 16
+    spectral_norm: bool = True
+    output: Literal["paint", "warp"] = "paint"
+    """``paint``: the paper's, RGB from the last feature map. ``warp``: move the source's pixels by a predicted
+    displacement and paint only what was hidden."""
+
+
+class AutoencoderLossSettings(Section):
+    """Weights of the autoencoder's losses. Paper: Eq. 9; 0 turns a term off."""
+
+    reconstruction_l1: NonNegative = 10.0
+    perceptual: NonNegative = 10.0
+    kl: NonNegative = 1e-7
+    displacement: NonNegative = 0.0
+    """L1 between the decoder's displacement of the last frame and the optical flow of the clip, px (``warp`` only)."""
+    adversarial_static: NonNegative = 1.0
+    adversarial_temporal: NonNegative = 1.0
+    feature_matching: NonNegative = 1.0
+    gradient_penalty: NonNegative = 1.0
+    adversarial_start: Fraction = 0.0
+    """Share of the stage after which the discriminators take part."""
+    frames_per_step: PositiveInt | None = None
+    """Decode this many of the frames per step (the last always among them) while the discriminators rest; all if unset."""
+    perceptual_weights: str | None = None
+    """Folder of LPIPS-SqueezeNet weights or file of VGG-19 weights."""
+
+
+class DiscriminatorSettings(Section):
+    """Sizes of the static (PatchGAN) and temporal (3D-ResNet) discriminators."""
+
+    static_widths: tuple[PositiveInt, ...] = (64, 128, 256, 512)
+    static_frames: PositiveInt = 16
+    temporal_widths: tuple[PositiveInt, ...] = (64, 64, 128, 256, 512)
+    temporal_groups: PositiveInt = 16
+    window: Literal["random", "first"] = "random"
+    """Which frames the temporal one sees. Differs from the original (``first``), which never saw the last frame."""
+
+
+class ConditionEncoderSettings(Section):
+    """Encoder of the source frame, or of pokes with the source frame, onto the latent grid."""
+
+    widths: tuple[PositiveInt, ...] = (32, 64, 64)
+    """One stride-2 stage per entry; the last is the width of the features."""
+    decoder_widths: tuple[PositiveInt, ...] = (64, 64, 32)
+    """Decoder that serves pre-training only."""
+    bottleneck_blocks: PositiveInt = 1
+    """Residual blocks on the latent grid; more let a poke be felt further away."""
+    norm: Norm = "group"
+    groups: PositiveInt = 16
+    spectral_norm: bool = True
+    sees_source: bool = True
+    """Poke encoder only: also feed the source frame (5 channels); without it the poke map alone (2 channels)."""
+
+
+class LatentFlowSettings(Section):
+    """The conditional bijection between latent and residual. Paper: Sec. 3.2, Eq. 8."""
+
+    steps: tuple[PositiveInt, ...] = (10, 5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1)
+    """Steps per level; each level sends ``channels / (levels + 1)`` channels straight to the residual."""
+    units: PositiveInt = 2
+    """Units (four masked convolutions each) per half step."""
+    masked_width: PositiveInt = 4
+    """Hidden channels of a masked convolution, as a multiple of its input channels."""
+    coupling_width: PositiveInt = 2048
+    conditional_couplings: bool = False
+    train_condition_encoders: bool = False
+    """Train the two condition encoders on with the latent flow. Differs from the original, which froze them."""
+
+
+class StageSettings(Section):
+    """How long and how a stage is trained; all counts are in clips seen."""
+
+    clips: PositiveInt
+    batch: PositiveInt
+    learning_rate: Annotated[float, Field(gt=0)]
+    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
+    weight_decay: NonNegative = 0.0
+    amsgrad: bool = False
+    warmup_clips: Annotated[int, Field(ge=0)] = 0
+    schedule: Literal["constant", "linear", "cosine", "exponential"] = "constant"
+    """After the warm-up: constant; to zero, linear or cosine; or times ``decay`` per ``decay_clips``."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.98
+    decay_clips: PositiveInt = 40_000
+    gradient_clip: NonNegative = 0.0
+    """Largest gradient norm; 0 leaves gradients alone."""
+    ema_half_life_clips: Annotated[int, Field(ge=0)] = 0
+    """Half-life of the averaged weights; 0 keeps the last ones."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    adversarial_start: Fraction = 0.0
+    """Image encoder only: share of the stage after which its discriminator takes part."""
+
+
+class TrainSettings(Section):
+    """The four stages."""
+
+    autoencoder: StageSettings = StageSettings(
+        clips=800_000, batch=20, learning_rate=2e-4, betas=(0.5, 0.9), weight_decay=1e-5, schedule="exponential"
+    )
+    image_encoder: StageSettings = StageSettings(clips=2_560_000, batch=128, learning_rate=2e-4, adversarial_start=0.1)
+    poke_encoder: StageSettings = StageSettings(clips=2_560_000, batch=64, learning_rate=1e-3)
+    latent_flow: StageSettings = StageSettings(
+        clips=8_000_000,
+        batch=40,
+        learning_rate=1e-3,
+        weight_decay=1e-5,
+        amsgrad=True,
+        warmup_clips=20_000,
+        schedule="linear",
+    )
+    seed: Annotated[int, Field(ge=0)] = 42
+    checkpoint_every_clips: PositiveInt = 20_000
+    sample_every_clips: PositiveInt = 40_000
+
+
+class Recipe(Section):
+    """Everything that decides what a run computes."""
+
+    name: str = "custom"
+    clip: ClipSettings = ClipSettings()
+    latent_channels: PositiveInt = 32
+    pokes: PokeSettings = PokeSettings()
+    augment: AugmentSettings = AugmentSettings()
+    clip_encoder: ClipEncoderSettings = ClipEncoderSettings()
+    clip_decoder: ClipDecoderSettings = ClipDecoderSettings()
+    autoencoder_losses: AutoencoderLossSettings = AutoencoderLossSettings()
+    discriminators: DiscriminatorSettings = DiscriminatorSettings()
+    image_encoder: ConditionEncoderSettings = ConditionEncoderSettings()
+    poke_encoder: ConditionEncoderSettings = ConditionEncoderSettings()
+    latent_flow: LatentFlowSettings = LatentFlowSettings()
+    train: TrainSettings = TrainSettings()
+
+    @model_validator(mode="after")
+    def _sizes_agree(self) -> "Recipe":
+        """Check what single keys cannot: that every network ends on the same 8 x 8 grid."""
+        side = self.clip.size
+        for _, height, width in self.clip_encoder.strides:
+            if height != width:
+                raise ValueError(f"clip_encoder.strides: got {height} by {width}, expected square strides")
+            side = -(-side // height)
+        if side != LATENT_SIDE:
+            raise ValueError(
+                f"clip_encoder.strides: end on a {side} x {side} grid at {self.clip.size} px, expected 8 x 8"
+            )
+        if len(self.clip_encoder.widths) != len(self.clip_encoder.strides):
+            raise ValueError("clip_encoder: widths and strides differ in length")
+        ups = self.clip.size // LATENT_SIDE
+        for name, count in (
+            ("clip_decoder.widths", len(self.clip_decoder.widths) - 1),
+            ("image_encoder.widths", len(self.image_encoder.widths)),
+            ("poke_encoder.widths", len(self.poke_encoder.widths)),
+        ):
+            if 2**count != ups:
+                raise ValueError(f"{name}: {count} doublings, expected {ups.bit_length() - 1} at {self.clip.size} px")
+        levels = len(self.latent_flow.steps)
+        if levels > 1 and self.latent_channels % (levels + 1):
+            raise ValueError(
+                f"latent_flow.steps: {levels} levels need latent_channels divisible by {levels + 1}, "
+                f"got {self.latent_channels}"
+            )
+        if self.pokes.patch % 2 == 0:
+            raise ValueError(f"pokes.patch: got {self.pokes.patch}, expected an odd number of px")
+        return self
+
+
+LATENT_SIDE = 8
+"""Side of the latent grid, the same for every clip size. Paper: Sec. 3.2."""
+
+
+def recipe_names() -> list[str]:
+    """Name the recipes that come with the package."""
+    return sorted(
+        entry.name.removesuffix(".toml")
+        for entry in resources.files("ipoke.recipes").iterdir()
+        if entry.name.endswith(".toml")
+    )
+
+
+def load_recipe(name_or_file: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read a shipped recipe by name, or a TOML file, then apply ``key=value`` overrides such as ``train.seed=1``.
+
+    Raises:
+        InputError: No such recipe, not TOML, an unknown key (with a suggestion), or a value out of range.
+
+    >>> load_recipe("lean-64", ["train.seed=7"]).train.seed
+    7
+    """
+    if name_or_file in recipe_names():
+        text = (resources.files("ipoke.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
+        where = f"recipe {name_or_file}"
+    elif name_or_file.endswith(".toml"):
+        where = name_or_file
+        try:
+            text = Path(name_or_file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{name_or_file}: cannot read this recipe ({error}); check the path") from error
+    else:
+        raise InputError(
+            f"recipe: got {name_or_file!r}, expected one of {', '.join(recipe_names())} or a .toml file"
+            + suggestion(name_or_file, recipe_names())
+        )
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not valid TOML ({error}); correct the file") from error
+    for override in overrides:
+        key, found, value = override.partition("=")
+        if not found:
+            raise InputError(f"--set: got {override!r}, expected key=value such as train.seed=1")
+        _assign(table, key.strip(), _toml_value(value.strip()))
+    return parse_recipe(table, where)
+
+
+def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
+    """Validate a recipe that was read from TOML or from a run's settings.
+
+    Raises:
+        InputError: The first problem found, with the key, what was got and what is expected.
+    """
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            known = _known_keys(first["loc"][:-1])
+            raise InputError(
+                f"{where}: unknown key {location}{suggestion(str(first['loc'][-1]), known)}; "
+                f"known here: {', '.join(known)}"
+            ) from error
+        message = first["msg"].removeprefix("Value error, ")
+        if location:
+            message = f"{location}: got {first['input']!r}; {message[0].lower()}{message[1:]}"
+        raise InputError(f"{where}: {message}") from error
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """Return ``" (did you mean X?)"`` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _toml_value(text: str) -> Any:
+    """Read a value as TOML does, or as a plain string."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(table: dict[str, Any], dotted: str, value: Any) -> None:
+    *parents, last = dotted.split(".")
+    for parent in parents:
+        table = table.setdefault(parent, {})
+        if not isinstance(table, dict):
+            raise InputError(f"--set {dotted}: {parent} is a value, not a table of the recipe")
+    table[last] = value
+
+
+def _known_keys(location: tuple[int | str, ...]) -> list[str]:
+    """List the keys of the section at a location of the recipe."""
+    section: type[BaseModel] = Recipe
+    for part in location:
+        annotation = section.model_fields[str(part)].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
+    return list(section.model_fields)
