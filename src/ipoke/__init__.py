@@ -1,3 +1,8 @@
 """Poke a still image and sample many plausible videos."""
 
-__version__ = "0.1.0"
+from ipoke.data.poke import Poke
+from ipoke.errors import InputError
+from ipoke.model import PokeModel, load
+from ipoke.version import __version__
+
+__all__ = ["InputError", "Poke", "PokeModel", "__version__", "load"]

@@ -1,7 +1,7 @@
 """Recipes: every number that a training run depends on, typed, frozen and strict.
 
-A recipe is a TOML file. Each key has one default, here, and the defaults are the paper's (64 px); the shipped recipes in
-``ipoke/recipes`` say where they differ. Unknown keys are refused with a suggestion.
+A recipe is a TOML file. Each key has one default, here, and the defaults are the paper's (64 px); the shipped recipes
+in ``ipoke/recipes`` say where they differ. Unknown keys are refused with a suggestion.
 """
 
 import difflib
@@ -45,6 +45,8 @@ class PokeSettings(Section):
     zero_poke_fraction: Fraction = 1 / 12
     """Share of clips replaced by a still whose background is poked."""
     foreground: Literal["motion", "grabcut"] = "motion"
+    max_pins: Annotated[int, Field(ge=0)] = 0
+    """Most pins per clip, at points that the clip leaves where they are. Differs from the original, which has none."""
 
 
 class AugmentSettings(Section):
@@ -96,6 +98,8 @@ class AutoencoderLossSettings(Section):
     """Weights of the autoencoder's losses. Paper: Eq. 9; 0 turns a term off."""
 
     reconstruction_l1: NonNegative = 10.0
+    pyramid_l1: NonNegative = 0.0
+    """The same at 1/2 and 1/4 of the side. Differs from the original, which has none."""
     perceptual: NonNegative = 10.0
     kl: NonNegative = 1e-7
     displacement: NonNegative = 0.0
@@ -107,7 +111,9 @@ class AutoencoderLossSettings(Section):
     adversarial_start: Fraction = 0.0
     """Share of the stage after which the discriminators take part."""
     frames_per_step: PositiveInt | None = None
-    """Decode this many of the frames per step (the last always among them) while the discriminators rest; all if unset."""
+    """Frames decoded per step, the last among them, while the discriminators rest; all of them if unset."""
+    perceptual_images: PositiveInt | None = None
+    """Frames per step that the perceptual distance sees, drawn from those decoded; all of them if unset."""
     perceptual_weights: str | None = None
     """Folder of LPIPS-SqueezeNet weights or file of VGG-19 weights."""
 
@@ -135,6 +141,9 @@ class ConditionEncoderSettings(Section):
     norm: Norm = "group"
     groups: PositiveInt = 16
     spectral_norm: bool = True
+    sees_poked: bool = False
+    """Poke encoder only: also feed where the map was poked, so that a pin (zero displacement) can be told from no poke.
+    Differs from the original, which cannot express pins."""
     sees_source: bool = True
     """Poke encoder only: also feed the source frame (5 channels); without it the poke map alone (2 channels)."""
 
@@ -173,8 +182,10 @@ class StageSettings(Section):
     ema_half_life_clips: Annotated[int, Field(ge=0)] = 0
     """Half-life of the averaged weights; 0 keeps the last ones."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    perceptual: bool = True
+    """Image and poke encoder: take the perceptual distance into the loss where weights for it are found."""
     adversarial_start: Fraction = 0.0
-    """Image encoder only: share of the stage after which its discriminator takes part."""
+    """Image encoder only: share of the stage after which its discriminator takes part; 1 leaves it out."""
 
 
 class TrainSettings(Section):

@@ -1,0 +1,5 @@
+"""`python -m ipoke` is `ipoke`."""
+
+from ipoke.cli import main
+
+main()

@@ -1,0 +1,289 @@
+"""PokeModel: what users hold. A still and pokes go in, clips, residuals and likelihoods come out."""
+
+import hashlib
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.autoencoder.clip_decoder import DecodedFrames
+from ipoke.conditioning.condition import ConditionEncoders
+from ipoke.data.optical_flow import estimator
+from ipoke.data.poke import Poke
+from ipoke.data.pokes import poke_map
+from ipoke.errors import InputError
+from ipoke.latent_flow import LatentFlow
+from ipoke.runs import WEIGHTS_NAME, model_metadata, read_tensors, recipe_from_metadata, write_tensors
+from ipoke.settings import Recipe
+from ipoke.still import Still
+from ipoke.tensors import clip_from_frames, frames_from_clip
+
+BUNDLED = Path(__file__).parent / "bundled"
+"""Folder of the models and stills that come with the package."""
+
+
+class Score(NamedTuple):
+    """How likely a clip's latent is, given its first frame and the pokes."""
+
+    log_prob_nats: float
+    bits_per_dim: float
+
+
+class PokeModel(nn.Module):
+    """Video autoencoder, condition encoders and latent flow. Paper: Fig. 2.
+
+    >>> import ipoke
+    >>> model = ipoke.load("scenes-64")
+    >>> still = ipoke.bundled_still()
+    >>> model.poke(still, [ipoke.Poke(x=40, y=22, dx=9, dy=-4)], samples=2, seed=0).shape
+    (2, 11, 64, 64, 3)
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.recipe = recipe
+        self.facts: dict[str, str] = {}
+        self.autoencoder = ClipAutoencoder(recipe)
+        self.conditions = ConditionEncoders(recipe)
+        self.latent_flow = LatentFlow(
+            recipe.latent_flow, channels=recipe.latent_channels, cond_channels=self.conditions.channels
+        )
+
+    def encode(self, clip: Float[Tensor, "b t 3 s s"]) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the posterior of z for clips in [-1, 1], frame 0 being the source."""
+        return self.autoencoder.encode(clip)
+
+    def condition(self, x0: Float[Tensor, "b 3 s s"], poke_map: Float[Tensor, "b 2 s s"]) -> Float[Tensor, "b k 8 8"]:
+        """Encode source frames in [-1, 1] and poke maps in px into the condition of the latent flow."""
+        return self.conditions(x0, poke_map).float()
+
+    def to_residual(
+        self, z: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, " b"]]:
+        """Map latents to residuals, with log|det dr/dz| in nats. Paper: Eq. 5."""
+        return self.latent_flow.to_residual(z, cond)
+
+    def to_latent(self, r: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c h w"]:
+        """Map residuals to latents, the exact inverse of `to_residual`. Paper: Eq. 4."""
+        return self.latent_flow.to_latent(r, cond)
+
+    def decode(
+        self, z: Float[Tensor, "b c h w"], x0: Float[Tensor, "b 3 s s"], frames: int = 10
+    ) -> Float[Tensor, "b t 3 s s"]:
+        """Decode latents into the ``frames`` frames that follow x0, in [-1, 1]; any number can be asked for."""
+        return self.autoencoder.decode(z, x0, frames).clip
+
+    @torch.no_grad()
+    def poke(
+        self,
+        image: UInt8[np.ndarray, "h w 3"],
+        pokes: Sequence[Poke],
+        *,
+        samples: int = 1,
+        seed: int = 0,
+        temperature: float = 1.0,
+        frames: int | None = None,
+    ) -> UInt8[np.ndarray, "n t h2 w2 3"]:
+        """Sample clips of what could happen when a picture is poked.
+
+        Args:
+            image: RGB picture of any size and shape; large ones are answered at most 1024 px long.
+            pokes: Drags and pins in the picture's pixels; none at all means that nothing is asked.
+            samples: Number of clips; each has its own residual.
+            seed: Sample i is drawn from (seed, i), whatever the number of samples.
+            temperature: Standard deviation of the residual; below 1 less surprising, 0 the mode.
+            frames: Frames after the picture; as many as the model was trained on if unset.
+
+        Returns:
+            Clips whose frame 0 is the picture.
+
+        Raises:
+            InputError: A poke is not finite or not on the picture, or a number is out of range.
+        """
+        if not 1 <= samples <= 256:
+            raise InputError(f"samples: got {samples}, expected 1 to 256")
+        if not (math.isfinite(temperature) and 0 <= temperature <= 2):
+            raise InputError(f"temperature: got {temperature:g}, expected a number from 0 to 2")
+        if frames is not None and not 1 <= frames <= 100:
+            raise InputError(f"frames: got {frames}, expected 1 to 100")
+        still = Still(image, self.recipe.clip.size)
+        cond = self.condition_of(still, pokes).expand(samples, -1, -1, -1)
+        z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, samples), temperature=temperature)
+        return still.compose(self._decoded(still, z, frames))
+
+    def condition_of(self, still: Still, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
+        """Encode a fitted picture and pokes in its pixels."""
+        inner = [still.to_model(poke) for poke in pokes]
+        asked = torch.from_numpy(poke_map(inner, self.recipe.clip.size, patch=self.recipe.pokes.patch))[None]
+        return self.condition(still.source.to(self.device), asked.to(self.device))
+
+    @torch.no_grad()
+    def transfer(
+        self,
+        clip: UInt8[np.ndarray, "t s s 3"],
+        image: UInt8[np.ndarray, "h w 3"],
+        pokes: Sequence[Poke],
+    ) -> UInt8[np.ndarray, "1 t2 h2 w2 3"]:
+        """Animate a picture with the residual of a clip, under the same pokes. Paper: Sec. 4.2 and Fig. 6.
+
+        Args:
+            clip: A clip at the model's size; frame 0 is its source.
+            image: The picture to animate, best in a similar pose.
+            pokes: What the clip's own motion was, in the model's pixels.
+        """
+        source = Still(clip[0], self.recipe.clip.size)
+        z, _ = self.encode(clip_from_frames(clip)[None].to(self.device))
+        r, _ = self.to_residual(z, self.condition_of(source, pokes))
+        still = Still(image, self.recipe.clip.size)
+        cond = self.condition_of(still, [still.from_model(poke) for poke in pokes])
+        return still.compose(self._decoded(still, self.to_latent(r, cond), None))
+
+    @torch.no_grad()
+    def score(self, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> Score:
+        """Return the log-likelihood of what happened in a clip, under the posterior mean of its latent.
+
+        Args:
+            clip: A clip at the model's size; frame 0 is its source.
+            pokes: What was asked, in the model's pixels.
+        """
+        z, _ = self.encode(clip_from_frames(clip)[None].to(self.device))
+        nats = float(self.latent_flow.log_prob(z, self.condition_of(Still(clip[0], self.recipe.clip.size), pokes)))
+        return Score(nats, -nats / (z[0].numel() * math.log(2)))
+
+    @torch.no_grad()
+    def affinity(
+        self, image: UInt8[np.ndarray, "h w 3"], x: float, y: float, *, pokes: int = 64, seed: int = 0
+    ) -> Float[np.ndarray, "s s"]:
+        """Map how surely each place moves along when the place (x, y) is pulled. Paper: Sec. 4.2 and Fig. 7.
+
+        Pulls of random direction and of 0.1 to 0.2 of the side are drawn at (x, y); for each, one clip is sampled and
+        its optical flow measured from the picture to the last frame. The map is 1 - V(p) / V(x, y), where V(p) is the
+        variance over pulls of the displacement at p relative to the pull, and V at (x, y) of a place that never moves:
+        1 is a place that moves exactly along, 0 one that does not care.
+
+        Args:
+            image: RGB picture of any size.
+            x: Column in the picture's pixels.
+            y: Row in the picture's pixels.
+            pokes: Number of pulls.
+            seed: Of the pulls and the residuals.
+        """
+        still = Still(image, self.recipe.clip.size)
+        here = still.to_model(Poke(x, y, 0, 0))
+        size = self.recipe.clip.size
+        rng = np.random.default_rng(seed)
+        angles = rng.uniform(0, 2 * math.pi, pokes)
+        lengths = rng.uniform(0.1, 0.2, pokes) * size
+        pulls = np.stack([np.cos(angles), np.sin(angles)], 1) * lengths[:, None]
+        measure = estimator("dis")
+        source = still.source
+        first = frames_from_clip(source)[0]
+        relative = []
+        for start in range(0, pokes, 16):
+            chosen = pulls[start : start + 16]
+            maps = np.stack(
+                [poke_map([Poke(here.x, here.y, *pull)], size, patch=self.recipe.pokes.patch) for pull in chosen]
+            )
+            batch = source.expand(len(chosen), -1, -1, -1).to(self.device)
+            cond = self.condition(batch, torch.from_numpy(maps).to(self.device))
+            z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, pokes)[start : start + 16], temperature=1.0)
+            last = frames_from_clip(self.autoencoder.decode(z, batch, self.recipe.clip.frames).clip[:, -1])
+            relative += [measure(first, end) - pull[:, None, None] for end, pull in zip(last, chosen, strict=True)]
+        variance = np.stack(relative).var(0).sum(0)
+        still_variance = float(pulls.var(0).sum())
+        return np.clip(1 - variance / still_variance, 0, 1).astype(np.float32)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def _decoded(self, still: Still, z: Tensor, frames: int | None) -> DecodedFrames:
+        source = still.source.to(self.device)
+        modulations = self.autoencoder.decoder.modulations(source)
+        repeated = [type(m)(*(part.expand(len(z), -1, -1, -1) for part in m)) for m in modulations]
+        decoded = self.autoencoder.decode(
+            z, source.expand(len(z), -1, -1, -1), frames or self.recipe.clip.frames, modulations=repeated
+        )
+        return DecodedFrames(
+            decoded.clip.cpu(),
+            decoded.paint.cpu(),
+            None if decoded.displacement is None else decoded.displacement.cpu(),
+            None if decoded.shown is None else decoded.shown.cpu(),
+        )
+
+    def save(self, path: Path, facts: dict[str, str]) -> None:
+        """Write weights in half precision, with the recipe and facts about their making, to a safetensors file."""
+        tensors = {
+            name: tensor.half() if tensor.dtype == torch.float32 else tensor
+            for name, tensor in self.state_dict().items()
+        }
+        write_tensors(path, tensors, model_metadata(self.recipe, facts))
+
+    @property
+    def sha256(self) -> str:
+        """Hash of all weights and buffers, independent of the file they came from."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+def load(model: str | Path, *, device: str = "cpu") -> PokeModel:
+    """Load a model by bundled name (``scenes-64``), run directory, or safetensors file.
+
+    Raises:
+        InputError: No such model, or not one of ours.
+    """
+    path = find_model(model)
+    tensors, metadata = read_tensors(path)
+    recipe = recipe_from_metadata(metadata, path)
+    loaded = PokeModel(recipe)
+    wanted = loaded.state_dict()
+    missing, foreign = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    misshaped = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
+    for what, names in (("lacks", missing), ("has the unknown", foreign), ("has another shape of", sorted(misshaped))):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
+    loaded.load_state_dict(tensors)
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point()):
+        raise InputError(f"{path}: holds values that are not finite; train again or restore the file")
+    loaded.facts = {key: value for key, value in metadata.items() if key not in ("format", "recipe")}
+    return loaded.eval().requires_grad_(False).to(device)
+
+
+def find_model(model: str | Path) -> Path:
+    """Find the file of a model by bundled name, run directory or path.
+
+    Raises:
+        InputError: Nothing is there; the message lists the bundled names.
+    """
+    path = Path(model)
+    names = bundled_models()
+    if str(model) in names:
+        return BUNDLED / f"{model}.safetensors"
+    if path.is_dir():
+        if (path / WEIGHTS_NAME).exists():
+            return path / WEIGHTS_NAME
+        raise InputError(f"{path}: holds no {WEIGHTS_NAME}; finish its training by repeating the ipoke train command")
+    if path.is_file():
+        return path
+    raise InputError(f"model: got {str(model)!r}, expected {', '.join(names)}, a run directory or a .safetensors file")
+
+
+def bundled_models() -> list[str]:
+    """Name the models that come with the package."""
+    return sorted(file.stem for file in BUNDLED.glob("*.safetensors"))
+
+
+def sample_seeds(seed: int, samples: int) -> list[int]:
+    """Derive one seed per sample, so that sample i is the same in any number of samples."""
+    return [int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1) for i in range(samples)]

@@ -1,0 +1,204 @@
+"""Run directories: settings, inputs, metrics and weights on disk, written so that nothing is ever half there."""
+
+import hashlib
+import json
+import os
+import struct
+import time
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ipoke.errors import InputError
+from ipoke.settings import Recipe, parse_recipe
+
+WEIGHTS_NAME = "model.safetensors"
+FORMAT = "ipoke-model-1"
+
+
+@contextmanager
+def replacing(path: Path) -> Generator[Path]:
+    """Give a temporary name beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise.
+
+    Raises:
+        InputError: The disk is full or the folder cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        os.replace(partial, path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot write ({error.strerror or error}); free space or choose a folder") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors as safetensors, atomically.
+
+    Raises:
+        InputError: The disk is full or the folder cannot be written.
+    """
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Read a safetensors file and its metadata; nothing is unpickled.
+
+    Raises:
+        InputError: The file is missing, truncated, or another kind of file.
+    """
+    try:
+        tensors = load_file(path)
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length))
+    except (OSError, SafetensorError, ValueError, struct.error) as error:
+        raise InputError(
+            f"{path}: cannot read this checkpoint ({error}); give a safetensors file made by ipoke"
+        ) from error
+    return tensors, header.get("__metadata__", {})
+
+
+def file_sha256(path: Path) -> str:
+    """Hash a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def settings_toml(recipe: Recipe) -> str:
+    """Write a recipe as TOML that `load_recipe` reads back to the same recipe."""
+    lines: list[str] = []
+
+    def emit(table: dict[str, Any], prefix: str) -> None:
+        scalars = {key: value for key, value in table.items() if value is not None and not isinstance(value, dict)}
+        if prefix and scalars:
+            lines.append(f"\n[{prefix}]")
+        lines.extend(f"{key} = {json.dumps(value)}" for key, value in scalars.items())
+        for key, value in table.items():
+            if isinstance(value, dict):
+                emit(value, f"{prefix}.{key}" if prefix else key)
+
+    emit(recipe.model_dump(mode="json"), "")
+    return "\n".join(lines) + "\n"
+
+
+def model_metadata(recipe: Recipe, facts: dict[str, str]) -> dict[str, str]:
+    """Describe a model file: its format, its recipe, and facts about how it came to be."""
+    return {"format": FORMAT, "recipe": recipe.model_dump_json(), **facts}
+
+
+def recipe_from_metadata(metadata: dict[str, str], path: Path) -> Recipe:
+    """Read the recipe that a model file carries.
+
+    Raises:
+        InputError: The file was not written by ipoke, or by a version that this one does not know.
+    """
+    if metadata.get("format") != FORMAT:
+        got = metadata.get("format", "no format")
+        raise InputError(f"{path}: not an ipoke model (got {got}, expected {FORMAT}); give a model made by ipoke train")
+    try:
+        table = json.loads(metadata["recipe"])
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: its recipe is missing or corrupt ({error}); restore the file") from error
+    return parse_recipe(table, str(path))
+
+
+class Run:
+    """A folder in which a model comes to be: settings.toml, inputs.json, metrics.jsonl, checkpoints/, samples/."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.weights = folder / WEIGHTS_NAME
+
+    @classmethod
+    def open(cls, folder: Path, recipe: Recipe, inputs: dict[str, Any]) -> "Run":
+        """Start a run, or go on with one that has the same settings and inputs.
+
+        Raises:
+            InputError: The folder holds a run with other settings, or something else.
+        """
+        run = cls(folder)
+        settings, inputs_file = folder / "settings.toml", folder / "inputs.json"
+        if settings.exists():
+            _refuse_difference(f"{folder}: run", settings.read_text(encoding="utf-8"), settings_toml(recipe))
+            known = json.loads(inputs_file.read_text(encoding="utf-8")) if inputs_file.exists() else {}
+            for key in ("clips_sha256", "perceptual_sha256"):
+                if known.get(key) != inputs.get(key):
+                    raise InputError(
+                        f"{folder}: run was started with {key} {known.get(key)}, got {inputs.get(key)}; "
+                        "give the same data or another --out"
+                    )
+            return run
+        if folder.exists() and any(folder.iterdir()):
+            raise InputError(f"{folder}: not empty and not a run; give an empty or new folder as --out")
+        write_text(inputs_file, json.dumps(inputs, indent=2) + "\n")
+        write_text(settings, settings_toml(recipe))
+        return run
+
+    def checkpoint(self, stage: str) -> Path:
+        """Name the file that holds everything needed to go on with a stage."""
+        return self.folder / "checkpoints" / f"{stage}.safetensors"
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Append one row to metrics.jsonl."""
+        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"time": round(time.time(), 3), **row}) + "\n")
+
+    def drop_log_after(self, stage: str, clips: int) -> None:
+        """Remove the rows of a stage that a resumed run is about to write again, and a torn last line."""
+        path = self.folder / "metrics.jsonl"
+        if not path.exists():
+            return
+        kept = []
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if row.get("stage") != stage or row.get("clips", 0) <= clips:
+                kept.append(line + "\n")
+        write_text(path, "".join(kept))
+
+
+def _refuse_difference(what: str, before: str, now: str) -> None:
+    """Compare two resolved settings and name every key that differs."""
+    if before == now:
+        return
+    old, new = _flat(before), _flat(now)
+    changes = [
+        f"{key} was {old.get(key, 'unset')}, got {new.get(key, 'unset')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+    raise InputError(f"{what} was started with other settings: {'; '.join(changes)}; use them again or another --out")
+
+
+def _flat(text: str) -> dict[str, str]:
+    """Read ``section.key`` to written value from resolved settings."""
+    section, pairs = "", {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = line.strip("[]") + "."
+        elif " = " in line:
+            key, value = line.split(" = ", 1)
+            pairs[section + key] = value
+    return pairs

@@ -1,0 +1,158 @@
+"""What was asked and of which model: enough to play a sampling back to the same bytes."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from jaxtyping import UInt8
+from pydantic import Field, ValidationError
+
+from ipoke.data.images import read_image, write_png
+from ipoke.data.poke import Poke
+from ipoke.data.video import write_video
+from ipoke.errors import InputError
+from ipoke.model import PokeModel, load
+from ipoke.render import film_strip, grid
+from ipoke.runs import write_text
+from ipoke.settings import PositiveInt, Section
+
+FPS = 10.0
+"""Frames per second of what is written."""
+ENDINGS = (".webp", ".gif", ".mp4", ".png")
+
+
+class PokeRow(Section):
+    """A poke in the picture's pixels."""
+
+    x: float
+    y: float
+    dx: float
+    dy: float
+
+
+class Session(Section):
+    """One sampling: picture, pokes, chance and model, with hashes of the picture's pixels and of the weights."""
+
+    format: Literal["ipoke-session-1"] = "ipoke-session-1"
+    image: str
+    """Path of the picture, relative to the session file where it lies beside it."""
+    image_sha256: str
+    model: str
+    model_sha256: str
+    pokes: tuple[PokeRow, ...]
+    samples: PositiveInt
+    seed: Annotated[int, Field(ge=0)]
+    temperature: float
+    frames: PositiveInt | None = None
+
+    def poke_list(self) -> list[Poke]:
+        """Return the pokes."""
+        return [Poke(row.x, row.y, row.dx, row.dy) for row in self.pokes]
+
+    def save(self, path: Path) -> None:
+        """Write the session as JSON."""
+        write_text(path, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+
+
+def load_session(path: Path) -> Session:
+    """Read a session.
+
+    Raises:
+        InputError: Missing, not JSON, or not a session of ours.
+    """
+    try:
+        table: Any = json.loads(path.read_text(encoding="utf-8"))
+        return Session.model_validate(table)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read this session ({error.strerror}); check the path") from error
+    except (ValueError, ValidationError) as error:
+        problem = str(error).splitlines()[0]
+        raise InputError(f"{path}: not a session of ipoke ({problem}); give the JSON that was written") from error
+
+
+def start_session(
+    model: PokeModel,
+    model_name: str,
+    image_name: str,
+    image: UInt8[np.ndarray, "h w 3"],
+    pokes: list[Poke],
+    *,
+    samples: int,
+    seed: int,
+    temperature: float,
+) -> Session:
+    """Note what is about to be sampled."""
+    return Session(
+        image=image_name,
+        image_sha256=image_sha256(image),
+        model=model_name,
+        model_sha256=model.sha256,
+        pokes=tuple(PokeRow(x=p.x, y=p.y, dx=p.dx, dy=p.dy) for p in pokes),
+        samples=samples,
+        seed=seed,
+        temperature=temperature,
+    )
+
+
+def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
+    """Find model and picture of a session again and check that they are the same.
+
+    Raises:
+        InputError: One of them is missing or has changed.
+    """
+    session = load_session(path)
+    beside = path.parent / session.image
+    image = read_image(beside if beside.exists() else Path(session.image))
+    if image_sha256(image) != session.image_sha256:
+        raise InputError(f"{session.image}: its pixels are not those of session {path}; restore the picture")
+    model = load(session.model)
+    if model.sha256 != session.model_sha256:
+        raise InputError(
+            f"{session.model}: got weights {model.sha256[:12]}, session {path} was made with "
+            f"{session.model_sha256[:12]}; give that model back"
+        )
+    return session, model, image
+
+
+def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "n t h w 3"]:
+    """Draw what the session asks for."""
+    return model.poke(
+        image,
+        session.poke_list(),
+        samples=session.samples,
+        seed=session.seed,
+        temperature=session.temperature,
+        frames=session.frames,
+    )
+
+
+def check_ending(path: Path) -> None:
+    """Refuse file endings that cannot be written.
+
+    Raises:
+        InputError: The ending is none of ours.
+    """
+    if path.suffix.lower() not in ENDINGS:
+        raise InputError(f"--out: got {path.name!r}, expected a file ending in {', '.join(ENDINGS)}")
+
+
+def write_samples(path: Path, clips: UInt8[np.ndarray, "n t h w 3"], pokes: list[Poke]) -> None:
+    """Write samples by file ending: ``.png`` a film strip; the others play, one sample alone, several in a grid.
+
+    Raises:
+        InputError: An ending that is none of ours, or the file cannot be written.
+    """
+    check_ending(path)
+    if path.suffix.lower() == ".png":
+        write_png(path, film_strip(clips, pokes))
+    elif len(clips) == 1:
+        write_video(path, clips[0], FPS)
+    else:
+        write_video(path, grid(clips, pokes), FPS)
+
+
+def image_sha256(image: UInt8[np.ndarray, "h w 3"]) -> str:
+    """Hash a picture by its size and pixels, so that the file format does not matter."""
+    return hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
