@@ -1,0 +1,53 @@
+"""E: from a clip to the posterior of its latent."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ipoke.nn.normalisation import group_norm
+from ipoke.nn.residual3d import ResidualBlock3d
+from ipoke.settings import ClipEncoderSettings
+
+
+class ClipEncoder(nn.Module):
+    """3D ResNet over all frames, the source among them, down to one step on the latent grid.
+
+    Paper: Sec. 3.2 and Fig. 2, E.
+    """
+
+    def __init__(self, settings: ClipEncoderSettings, latent_channels: int) -> None:
+        super().__init__()
+        widths, strides = settings.widths, settings.strides
+        self.stem = nn.Sequential(
+            nn.Conv3d(3, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
+            group_norm(settings.groups, widths[0]),
+            nn.ReLU(inplace=True),
+        )
+        blocks = []
+        for inputs, outputs, stride in zip(widths[:-1], widths[1:], strides[1:], strict=True):
+            blocks.append(ResidualBlock3d(inputs, outputs, stride=stride, groups=settings.groups))
+            blocks += [ResidualBlock3d(outputs, outputs, groups=settings.groups) for _ in range(settings.blocks - 1)]
+        self.blocks = nn.Sequential(*blocks)
+        self.mean = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
+        self.logvar = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
+        for module in self.modules():
+            if isinstance(module, nn.Conv3d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(
+        self, clip: Float[Tensor, "b t 3 s s"]
+    ) -> tuple[Float[Tensor, "b c_z h_z w_z"], Float[Tensor, "b c_z h_z w_z"]]:
+        """Return mean and log-variance of the latent, float32.
+
+        Time that the strides leave over is averaged, so any number of frames is read.
+        """
+        features = self.blocks(self.stem(clip.transpose(1, 2))).mean(2)
+        return self.mean(features).float(), self.logvar(features).float()
+
+
+def sample_posterior(
+    mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"], generator: torch.Generator
+) -> Float[Tensor, "b c h w"]:
+    """Draw z ~ N(mean, exp(logvar)); the noise comes from the generator's device."""
+    noise = torch.randn(mean.shape, generator=generator, device=generator.device).to(mean.device)
+    return mean + (0.5 * logvar).exp() * noise

@@ -1,0 +1,68 @@
+"""The autoencoder's losses, each by what it is."""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from ipoke.autoencoder.clip_decoder import DecodedFrames
+from ipoke.data.optical_flow import warp
+
+
+def kl_to_standard_normal(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
+    """KL of the posterior to N(0, I): summed over channels, averaged over batch and places, nats."""
+    return -0.5 * (1 + logvar - mean.square() - logvar.exp()).sum(1).mean()
+
+
+def hinge_discriminator(real: Float[Tensor, "..."], fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Half the sum of both hinge terms: 0.5 (E relu(1 - D(real)) + E relu(1 + D(fake)))."""
+    return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
+
+
+def hinge_generator(fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
+    """Minus the mean logit of what was generated."""
+    return -fake.mean()
+
+
+def feature_matching(real: list[Tensor], fake: list[Tensor]) -> Float[Tensor, ""]:
+    """Mean absolute difference of a discriminator's feature maps, averaged over layers; real ones are constants."""
+    return torch.stack([F.l1_loss(b, a.detach()) for a, b in zip(real, fake, strict=True)]).mean()
+
+
+def gradient_penalty(logits: Float[Tensor, "b ..."], inputs: Float[Tensor, "b ..."]) -> Float[Tensor, ""]:
+    """R1: squared norm of d(sum of logits)/d(inputs) per clip, averaged over clips, without the factor 1/2."""
+    (gradient,) = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
+    return gradient.square().flatten(1).sum(1).mean()
+
+
+def pyramid_l1(clip: Float[Tensor, "b t 3 s s"], target: Float[Tensor, "b t 3 s s"]) -> Float[Tensor, ""]:
+    """Mean absolute difference at 1/2 and at 1/4 of the side, averaged: it reaches further than a pixel."""
+    difference = (clip - target).flatten(0, 1)
+    terms = []
+    for _ in range(2):
+        difference = F.avg_pool2d(difference, 2)
+        terms.append(difference.abs().mean())
+    return torch.stack(terms).mean()
+
+
+def displacement_error(
+    decoded: DecodedFrames,
+    optical_flow: Float[Tensor, "b 2 s s"],
+    source: Float[Tensor, "b 3 s s"],
+    last: Float[Tensor, "b 3 s s"],
+) -> Float[Tensor, ""]:
+    """Disagreement, px, between the decoder's displacement of the last frame and the clip's optical flow.
+
+    A point p of the source is at p + F(p) in the last frame, so the decoder should send p + F(p) back by -F(p). Points
+    that the last frame does not show where the optical flow says (they look different there) count little.
+    """
+    if decoded.displacement is None:
+        raise ValueError("displacement_error: this decoder predicts no displacement (clip_decoder.output is 'paint')")
+    back = warp(decoded.displacement[:, -1], optical_flow)
+    mismatch = (warp(last, optical_flow) - source).abs().mean(1, keepdim=True)
+    weight = torch.exp(-(mismatch / VISIBLE_MISMATCH).square())
+    return (weight * (back + optical_flow).abs()).mean()
+
+
+VISIBLE_MISMATCH = 0.15
+"""Difference of pixels, in [-1, 1], at which a point counts 1/e: about 19 grey levels, above noise and shading."""

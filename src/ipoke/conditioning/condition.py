@@ -1,0 +1,38 @@
+"""Phi_x0 and Phi_c side by side: all that the latent flow is told."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ipoke.conditioning.condition_encoder import ConditionEncoder
+from ipoke.settings import Recipe
+
+
+class ConditionEncoders(nn.Module):
+    """Two separate networks for the source frame and the pokes, concatenated, image first. Paper: Sec. 3.2."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.sees_source, self.sees_poked = recipe.poke_encoder.sees_source, recipe.poke_encoder.sees_poked
+        self.image = ConditionEncoder(recipe.image_encoder, inputs=3)
+        self.poke = ConditionEncoder(recipe.poke_encoder, inputs=2 + 3 * self.sees_source + self.sees_poked)
+        self.channels = recipe.image_encoder.widths[-1] + recipe.poke_encoder.widths[-1]
+
+    def encode_pokes(
+        self, poke_map: Float[Tensor, "b 2 s s"], source: Float[Tensor, "b 3 s s"]
+    ) -> Float[Tensor, "b k 8 8"]:
+        """Encode poke maps (px), with the source frame and where it was poked beside them, as the recipe says."""
+        inputs = [poke_map]
+        if self.sees_source:
+            inputs.append(source)
+        if self.sees_poked:
+            inputs.append((poke_map != 0).any(1, keepdim=True).to(poke_map.dtype))
+        return self.poke(torch.cat(inputs, 1))
+
+    def forward(
+        self,
+        source: Float[Tensor, "b 3 s s"],
+        poke_map: Float[Tensor, "b 2 s s"],
+    ) -> Float[Tensor, "b k 8 8"]:
+        """Encode source frames in [-1, 1] and poke maps in px."""
+        return torch.cat([self.image(source), self.encode_pokes(poke_map, source)], 1)
