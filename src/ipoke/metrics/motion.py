@@ -1,0 +1,36 @@
+"""Whether the poked point goes where it was asked to go."""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ipoke.data.optical_flow import OpticalFlowEstimator
+from ipoke.data.poke import Poke
+
+
+class PokeResponse(NamedTuple):
+    """What optical flow sees at a poke."""
+
+    endpoint_error_px: float
+    """Distance between the measured and the asked displacement."""
+    reach: float
+    """Component of the measured displacement along the asked one, over the asked length; 1 is a full response."""
+
+
+def poke_response(
+    first: UInt8[np.ndarray, "h w 3"], last: UInt8[np.ndarray, "h w 3"], poke: Poke, measure: OpticalFlowEstimator
+) -> PokeResponse:
+    """Measure the displacement of a poked point between two frames.
+
+    Raises:
+        ValueError: The poke is a pin, which has no direction.
+    """
+    if poke.is_pin:
+        raise ValueError("poke_response: got a pin, expected a poke with a direction")
+    dx, dy = measure(first, last)[:, round(poke.y), round(poke.x)]
+    length = float(np.hypot(poke.dx, poke.dy))
+    return PokeResponse(
+        endpoint_error_px=float(np.hypot(dx - poke.dx, dy - poke.dy)),
+        reach=float(dx * poke.dx + dy * poke.dy) / length**2,
+    )

@@ -1,0 +1,257 @@
+"""The one training loop; everything is counted in clips seen.
+
+All randomness of a step comes from (seed, stage, rank, clips seen) and the data start at the clips seen, so a run that
+was stopped and resumed is the run that was not stopped, bit for bit on CPU.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Adam
+
+from ipoke.data.batches import Batch
+from ipoke.data.images import write_png
+from ipoke.errors import InputError
+from ipoke.runs import Run, read_tensors, write_tensors
+from ipoke.settings import STAGES
+from ipoke.training.parallel import Workers
+from ipoke.training.schedule import WeightAverage, learning_rate
+from ipoke.training.stage import Moment, Move, Stage
+
+LOG_EVERY_S = 5.0
+"""Seconds between rows of metrics.jsonl."""
+
+
+class TrainingStopped(Exception):  # noqa: N818  (not an error: it was asked for)
+    """Training was asked to stop; the checkpoint is written."""
+
+
+class Reporter(Protocol):
+    """Whoever shows progress."""
+
+    def progress(self, stage: str, clips: int, total: int, figures: dict[str, float]) -> None:
+        """Say how far a stage is."""
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+
+
+class Loop:
+    """Trains one stage to its end, writing checkpoints, metrics and pictures into a run."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        run: Run,
+        *,
+        seed: int,
+        checkpoint_every_clips: int,
+        sample_every_clips: int,
+        workers: Workers,
+        reporter: Reporter,
+        should_stop: Callable[[], bool],
+    ) -> None:
+        self.stage, self.run, self.seed = stage, run, seed
+        self.checkpoint_every_clips, self.sample_every_clips = checkpoint_every_clips, sample_every_clips
+        self.workers, self.reporter, self.should_stop = workers, reporter, should_stop
+        settings = stage.settings
+        self.optimizers = {
+            name: Adam(
+                module.parameters(),
+                lr=settings.learning_rate,
+                betas=settings.betas,
+                weight_decay=settings.weight_decay,
+                amsgrad=settings.amsgrad,
+            )
+            for name, module in stage.players.items()
+        }
+        self.kept = next(iter(stage.players))
+        self.average = WeightAverage(stage.players[self.kept], settings.ema_half_life_clips)
+        self.clips = 0
+
+    def train(self, batches_from: Callable[[int], Iterator[Batch]]) -> None:
+        """Train from the last checkpoint, if there is one, to the end of the stage.
+
+        Args:
+            batches_from: Gives the batches from a number of clips seen onwards.
+
+        Raises:
+            TrainingStopped: It was asked to stop; repeating the call goes on.
+            InputError: A loss or gradient is not finite; the update was not made.
+        """
+        settings = self.stage.settings
+        self._resume()
+        started, first_clips, logged = time.monotonic(), self.clips, 0.0
+        with closing(batches_from(self.clips)) as batches:  # ty: ignore[invalid-argument-type]
+            while self.clips < settings.clips:
+                batch = Batch(*(part.to(self.stage.device) for part in next(batches)))
+                if self.clips == 0:
+                    self.stage.begin(batch, self._moment())
+                    for module in self.stage.players.values():
+                        self.workers.share(module)
+                    self.average = WeightAverage(self.stage.players[self.kept], settings.ema_half_life_clips)
+                figures = self._step(batch)
+                before, self.clips = self.clips, self.clips + settings.batch
+                self.average.update(self.stage.players[self.kept], clips=self.clips, batch=settings.batch)
+                finished = self.clips >= settings.clips
+                now = time.monotonic()
+                if now - logged > LOG_EVERY_S or finished:
+                    logged = now
+                    self._log(figures, (self.clips - first_clips) / (now - started))
+                if finished or _crossed(before, self.clips, self.sample_every_clips):
+                    self._picture(batch)
+                stop = self.workers.any(self.should_stop(), self.stage.device)
+                if finished or stop or _crossed(before, self.clips, self.checkpoint_every_clips):
+                    self._save(finished=finished)
+                if stop and not finished:
+                    raise TrainingStopped
+        self._finish()
+
+    def _moment(self) -> Moment:
+        index = STAGES.index(self.stage.name)
+        words = np.random.SeedSequence([self.seed, index, self.workers.rank, self.clips]).generate_state(2, np.uint64)
+        generator = torch.Generator().manual_seed(int(words[0] >> 1))
+        return Moment(self.clips, self.clips / self.stage.settings.clips, generator)
+
+    def _step(self, batch: Batch) -> dict[str, Tensor]:
+        settings = self.stage.settings
+        rate = learning_rate(settings, self.clips)
+        figures: dict[str, Tensor] = {}
+        for module in self.stage.players.values():
+            module.train()
+        for move in self.stage.moves(batch, self._moment()):
+            self._check_finite(move)
+            optimizer = self.optimizers[move.player]
+            parameters = [p for p in self.stage.players[move.player].parameters() if p.requires_grad]
+            optimizer.zero_grad(set_to_none=True)
+            torch.stack(list(move.terms.values())).sum().backward()
+            self.workers.average_gradients(parameters)
+            norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+            if not torch.isfinite(norm):
+                raise InputError(self._diverged(f"the gradient of {move.player}", float(norm)))
+            if settings.gradient_clip:
+                nn.utils.clip_grads_with_norm_(parameters, settings.gradient_clip, norm)
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.step()
+            figures |= {name: value.detach() for name, value in (move.terms | move.figures).items()}
+            figures[f"gradient_norm_{move.player}"] = norm
+        return figures
+
+    def _check_finite(self, move: Move) -> None:
+        """Stop before an update that would spoil the weights, and name the term that is to blame."""
+        if not torch.isfinite(torch.stack(list(move.terms.values()))).all():
+            name, value = next((n, float(v)) for n, v in move.terms.items() if not torch.isfinite(v))
+            raise InputError(self._diverged(f"the loss term {name}", value))
+
+    def _diverged(self, what: str, value: float) -> str:
+        return (
+            f"{self.run.folder}: stage {self.stage.name}: {what} became {value} at clip {self.clips}, expected a "
+            f"finite number; nothing was updated and the last checkpoint stands: repeat with a smaller "
+            f"--set train.{self.stage.name}.learning_rate in another --out"
+        )
+
+    def _log(self, figures: dict[str, Tensor], clips_per_s: float) -> None:
+        names = sorted(figures)
+        values = self.workers.mean(torch.stack([figures[name].float() for name in names]))
+        row = dict(zip(names, (round(v, 6) for v in values.tolist()), strict=True))
+        if self.workers.is_first:
+            rate = learning_rate(self.stage.settings, self.clips)
+            self.run.log(
+                {
+                    "stage": self.stage.name,
+                    "clips": self.clips,
+                    **row,
+                    "learning_rate": rate,
+                    "clips_per_s": round(clips_per_s, 2),
+                }
+            )
+            self.reporter.progress(self.stage.name, self.clips, self.stage.settings.clips, row)
+
+    def _picture(self, batch: Batch) -> None:
+        if not self.workers.is_first:
+            return
+        module = self.stage.players[self.kept]
+        current = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+        module.load_state_dict(self.average.state())
+        module.eval()
+        with torch.no_grad():
+            picture = self.stage.picture(batch, self._moment())
+        module.load_state_dict(current)
+        write_png(self.run.folder / "samples" / f"{self.stage.name}-{self.clips:08d}.png", picture)
+
+    def _save(self, *, finished: bool) -> None:
+        """Write all that the stage needs to go on; a finished one keeps its averaged weights only."""
+        if self.workers.is_first:
+            tensors = {f"average/{name}": tensor for name, tensor in self.average.state().items()}
+            if not finished:
+                for player, module in self.stage.players.items():
+                    tensors |= {f"module/{player}/{name}": tensor for name, tensor in module.state_dict().items()}
+                    tensors |= _optimizer_tensors(player, self.optimizers[player])
+            metadata = {"clips": str(self.clips), "finished": json.dumps(finished)}
+            write_tensors(self.run.checkpoint(self.stage.name), _unshared(tensors), metadata)
+        self.workers.wait()
+
+    def _resume(self) -> None:
+        path = self.run.checkpoint(self.stage.name)
+        if not path.exists():
+            return
+        tensors, metadata = read_tensors(path)
+        self.clips = int(metadata["clips"])
+        device = self.stage.device
+        self.average.shadow = {
+            name.removeprefix("average/"): tensor.to(device)
+            for name, tensor in tensors.items()
+            if name.startswith("average/")
+        }
+        if json.loads(metadata["finished"]):
+            return
+        for player, module in self.stage.players.items():
+            prefix = f"module/{player}/"
+            module.load_state_dict(
+                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            )
+            _restore_optimizer(player, self.optimizers[player], tensors)
+        if self.workers.is_first:
+            self.run.drop_log_after(self.stage.name, self.clips)
+            self.reporter.note(f"{self.stage.name}: goes on at clip {self.clips}")
+
+    def _finish(self) -> None:
+        """Leave the averaged weights in the model."""
+        module = self.stage.players[self.kept]
+        module.load_state_dict(self.average.state())
+        module.eval().requires_grad_(False)
+
+
+def _crossed(before: int, after: int, every: int) -> bool:
+    return before // every != after // every
+
+
+def _unshared(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Give each name storage of its own, as safetensors demands."""
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+def _optimizer_tensors(player: str, optimizer: Adam) -> dict[str, Tensor]:
+    """Name every tensor of an optimizer's state by player, parameter number and role."""
+    return {
+        f"optimizer/{player}/{number}/{role}": value
+        for number, state in optimizer.state_dict()["state"].items()
+        for role, value in state.items()
+    }
+
+
+def _restore_optimizer(player: str, optimizer: Adam, tensors: dict[str, Tensor]) -> None:
+    """Undo `_optimizer_tensors`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        kind, *rest = name.split("/")
+        if kind == "optimizer" and rest[0] == player:
+            state.setdefault(int(rest[1]), {})[rest[2]] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,143 @@
+"""All stages in turn: from a prepared set and a recipe to a model."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ipoke.autoencoder.perceptual import find_perceptual_weights, load_perceptual, weights_sha256
+from ipoke.data.batches import Batch, training_batches
+from ipoke.data.clips import ClipSet
+from ipoke.errors import InputError
+from ipoke.model import PokeModel
+from ipoke.runs import Run
+from ipoke.settings import STAGES, Recipe
+from ipoke.training.autoencoder_stage import AutoencoderStage
+from ipoke.training.condition_stages import ImageEncoderStage, PokeEncoderStage
+from ipoke.training.latent_flow_stage import LatentFlowStage
+from ipoke.training.loop import Loop, Reporter
+from ipoke.training.parallel import Workers
+from ipoke.training.stage import Stage
+from ipoke.version import __version__
+
+
+def train(
+    clips: ClipSet,
+    recipe: Recipe,
+    out: Path,
+    *,
+    reporter: Reporter,
+    stage: str | None = None,
+    device: torch.device | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Train all stages, or up to and including one, and write the model.
+
+    Repeating the call with the same arguments goes on where it stopped; finished stages are not repeated.
+
+    Returns:
+        The model file, once the last stage is done; else the checkpoint of the stage asked for.
+
+    Raises:
+        InputError: Clips of another size, a run with other settings, or a loss that is not finite.
+        TrainingStopped: ``should_stop`` said so; a checkpoint was written.
+    """
+    device = device or torch.device("cpu")
+    workers = Workers(device)
+    _check(clips, recipe, stage, workers)
+    weights = find_perceptual_weights(recipe.autoencoder_losses.perceptual_weights)
+    inputs = {
+        "clips": str(clips.folder),
+        "clips_sha256": clips.sha256,
+        "perceptual_sha256": weights_sha256(weights) if weights else None,
+        "ipoke": __version__,
+        "torch": torch.__version__,
+        "processes": workers.size,
+    }
+    if workers.is_first:
+        Run.open(out, recipe, inputs)
+    workers.wait()
+    run = Run(out)
+    perceptual = load_perceptual(weights).to(device) if weights else None
+    if perceptual is None and recipe.autoencoder_losses.perceptual:
+        reporter.note(
+            "perceptual loss: off, no weights found; set autoencoder_losses.perceptual_weights or IPOKE_WEIGHTS"
+        )
+    torch.manual_seed(recipe.train.seed)
+    model = PokeModel(recipe).to(device)
+    makers: dict[str, Callable[[], Stage]] = {
+        "autoencoder": lambda: AutoencoderStage(model.autoencoder, recipe, perceptual, device),
+        "image_encoder": lambda: ImageEncoderStage(model.conditions, recipe, perceptual, device),
+        "poke_encoder": lambda: PokeEncoderStage(model.conditions, recipe, perceptual, device),
+        "latent_flow": lambda: LatentFlowStage(model, device),
+    }
+    for name in STAGES[: STAGES.index(stage) + 1] if stage else STAGES:
+        torch.manual_seed(recipe.train.seed + STAGES.index(name))
+        _train_stage(makers[name](), clips, recipe, run, workers, reporter, should_stop)
+    if stage and stage != STAGES[-1]:
+        return run.checkpoint(stage)
+    if workers.is_first:
+        model.eval().save(run.weights, _facts(inputs, recipe))
+    workers.wait()
+    return run.weights
+
+
+def _train_stage(
+    stage: Stage,
+    clips: ClipSet,
+    recipe: Recipe,
+    run: Run,
+    workers: Workers,
+    reporter: Reporter,
+    should_stop: Callable[[], bool],
+) -> None:
+    settings = stage.settings
+
+    def batches_from(start: int) -> Iterator[Batch]:
+        return training_batches(
+            clips,
+            recipe.pokes,
+            recipe.augment,
+            seed=recipe.train.seed + STAGES.index(stage.name),
+            batch=settings.batch // workers.size,
+            start=start,
+            rank=workers.rank,
+            world_size=workers.size,
+        )
+
+    Loop(
+        stage,
+        run,
+        seed=recipe.train.seed,
+        checkpoint_every_clips=recipe.train.checkpoint_every_clips,
+        sample_every_clips=recipe.train.sample_every_clips,
+        workers=workers,
+        reporter=reporter,
+        should_stop=should_stop,
+    ).train(batches_from)
+
+
+def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) -> None:
+    if (clips.size, clips.frames) != (recipe.clip.size, recipe.clip.frames):
+        raise InputError(
+            f"{clips.folder}: holds clips of {clips.size} px and {clips.frames} frames, recipe {recipe.name} expects "
+            f"{recipe.clip.size} px and {recipe.clip.frames}; prepare again with --size and --frames, or change recipe"
+        )
+    if stage is not None and stage not in STAGES:
+        raise InputError(f"--stage: got {stage!r}, expected one of {', '.join(STAGES)}")
+    for name in STAGES:
+        batch = getattr(recipe.train, name).batch
+        if batch % workers.size:
+            raise InputError(f"train.{name}.batch: got {batch}, expected a multiple of the {workers.size} processes")
+
+
+def _facts(inputs: dict[str, Any], recipe: Recipe) -> dict[str, str]:
+    return {
+        "trained_on": Path(inputs["clips"]).name,
+        "clips_sha256": inputs["clips_sha256"],
+        "perceptual_sha256": inputs["perceptual_sha256"] or "none",
+        "ipoke": inputs["ipoke"],
+        "torch": inputs["torch"],
+        "seed": str(recipe.train.seed),
+    }
