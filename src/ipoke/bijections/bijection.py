@@ -1,0 +1,76 @@
+"""The contract of every layer of the latent flow.
+
+A bijection maps a latent to a residual of the same shape, given a condition on the same grid, and knows the
+log-determinant of its Jacobian. ``forward`` is the normalising direction (data to noise), ``inverse`` the generating
+one. The paper writes the generating direction as tau.
+"""
+
+from abc import ABC, abstractmethod
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Transformed: TypeAlias = tuple[Float[Tensor, "b c h w"], Float[Tensor, " b"]]
+"""The mapped tensor, and log|det| of the call that was made, in nats, summed over all dimensions."""
+
+
+class Bijection(nn.Module, ABC):
+    """An invertible map of ``b c h w`` tensors with a log-determinant, given a condition.
+
+    ``cond_channels`` is the number of condition channels that the map depends on; None declares that it depends on
+    none, and then whatever condition it is given is left unread. Values and log-determinants are computed in float32
+    or float64, also under autocast; only convolutions inside a layer may run in lower precision.
+    """
+
+    def __init__(self, channels: int, cond_channels: int | None = None) -> None:
+        super().__init__()
+        self.channels = channels
+        self.cond_channels = cond_channels
+
+    @abstractmethod
+    def forward(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
+        """Map towards the residual.
+
+        Raises:
+            ValueError: A shape is wrong; the message names the axis and both numbers.
+        """
+
+    @abstractmethod
+    def inverse(self, y: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
+        """Map towards the latent; the log-determinant is that of this direction.
+
+        Raises:
+            ValueError: A shape is wrong; the message names the axis and both numbers.
+        """
+
+    def initialise(
+        self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None
+    ) -> Float[Tensor, "b c h w"]:
+        """Set what depends on data from this batch, unless that was done before, and map the batch forward."""
+        return self(x, cond)[0]
+
+    def checked(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None) -> Float[Tensor, "b c h w"]:
+        """Check the shapes of one call and return its input in float32 or float64."""
+        if x.ndim != 4:
+            raise ValueError(f"{self._name}: got {x.ndim} axes, expected 4 (batch, channels, height, width)")
+        if x.shape[1] != self.channels:
+            raise ValueError(f"{self._name}: channels: got {x.shape[1]}, expected {self.channels}")
+        if self.cond_channels is not None:
+            self._check_condition(x, cond)
+        return x.to(torch.promote_types(x.dtype, torch.float32))
+
+    def _check_condition(self, x: Tensor, cond: Tensor | None) -> None:
+        if cond is None:
+            raise ValueError(f"{self._name}: condition: got none, expected {self.cond_channels} channels")
+        if cond.ndim != 4:
+            raise ValueError(f"{self._name}: condition: got {cond.ndim} axes, expected 4")
+        expected = (x.shape[0], self.cond_channels, *x.shape[2:])
+        for axis, got, want in zip(("batch", "channels", "height", "width"), cond.shape, expected, strict=True):
+            if got != want:
+                raise ValueError(f"{self._name}: condition {axis}: got {got}, expected {want}")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__name__

@@ -1,0 +1,116 @@
+"""Masked convolution: a bijection that is autoregressive over rows or columns, with an exact inverse.
+
+Each element is scaled and shifted by amounts that a small network computes from the two rows (or columns) before it,
+so the forward pass is one convolution and the inverse solves row after row.
+"""
+
+import math
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ipoke.bijections.affine import split_parameters, total
+from ipoke.bijections.bijection import Bijection, Transformed
+from ipoke.bijections.weight_norm import WeightNormConv2d
+
+Sweep: TypeAlias = Literal["down", "up", "right", "left"]
+"""The way in which the inverse walks the grid; the network sees the two lines that it has left behind."""
+
+PADDING = {"down": (1, 1, 2, -1), "up": (1, 1, -1, 2), "right": (2, -1, 1, 1), "left": (-1, 2, 1, 1)}
+"""Left, right, top and bottom padding that lets an unmasked kernel see only lines already solved."""
+
+
+class MaskedConv(Bijection):
+    """Scale and shift each element given the two lines before it: y = s x + t.
+
+    The network is a convolution of 2x3 (rows) or 3x2 (columns), to which the condition is concatenated, ELU, and a
+    1x1 convolution. Each element sees its neighbours in the two lines before its own, and the condition at its place.
+
+    Paper: Sec. 3.2. Differs from the paper, like the original: the condition enters after the first convolution.
+
+    Args:
+        channels: Channels of the input.
+        sweep: The way the inverse walks, orders A to D of the original: down, up, right, left.
+        width: Hidden channels, as a multiple of ``channels``.
+        cond_channels: Channels of the condition; None for an unconditional layer.
+    """
+
+    def __init__(self, channels: int, sweep: Sweep, width: int, cond_channels: int | None = None) -> None:
+        super().__init__(channels, cond_channels)
+        self.sweep: Sweep = sweep
+        hidden = width * channels
+        size = (2, 3) if sweep in ("down", "up") else (3, 2)
+        self.conv = nn.Conv2d(channels, hidden, size, bias=False)
+        self.project = WeightNormConv2d(hidden + (cond_channels or 0), 2 * channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
+        """Scale and shift every element at once."""
+        x = self.checked(x, cond)
+        hidden = self.conv(F.pad(x, PADDING[self.sweep]))
+        if self.cond_channels is not None and cond is not None:
+            hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
+        shift, log_scale = split_parameters(self.project(F.elu(hidden)), x)
+        return x * log_scale.exp() + shift, total(log_scale)
+
+    def inverse(self, y: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
+        """Solve line after line; exact, with as many steps as there are lines.
+
+        What does not depend on solved lines is computed before the walk; a step is two matrix products.
+        """
+        y = self.checked(y, cond)
+        batch, channels = y.shape[:2]
+        known, hidden_weight = self._known_part(y, cond)
+        neighbours = self._neighbour_weights()
+        hidden = pending = torch.zeros((), dtype=y.dtype, device=y.device)
+        solved, logits = [], []
+        for parameters in known:
+            if solved:
+                parameters = torch.addmm(parameters, F.elu(hidden), hidden_weight)
+            half, negative_logit = parameters.chunk(2, dim=1)
+            x = torch.addcmul(half, half, negative_logit.exp())  # (y - t) / s, for 1 / s = (1 + exp(-a)) / 2
+            patches = F.pad(x.view(batch, -1, channels), (0, 0, 1, 1)).unfold(1, 3, 1).reshape(len(x), -1)
+            near, far = (patches @ neighbours).chunk(2, dim=1)
+            hidden, pending = near + pending, far
+            solved.append(x)
+            logits.append(-negative_logit)
+        log_scale = (math.log(2) + F.logsigmoid(torch.stack(logits))).view(len(solved), batch, -1)
+        return self._from_lines(torch.stack(solved), y), -log_scale.sum(dim=(0, 2))
+
+    def _to_lines(self, x: Tensor) -> Float[Tensor, "lines b_across c"]:
+        """Lay the grid out line after line, in the order of the walk."""
+        lines = x.permute(2, 0, 3, 1) if self.sweep in ("down", "up") else x.permute(3, 0, 2, 1)
+        lines = lines.flip(0) if self.sweep in ("up", "left") else lines
+        return lines.reshape(len(lines), -1, x.shape[1])
+
+    def _from_lines(self, lines: Float[Tensor, "lines b_across c"], like: Tensor) -> Tensor:
+        """Undo `_to_lines`."""
+        lines = lines.flip(0) if self.sweep in ("up", "left") else lines
+        lines = lines.view(len(lines), len(like), -1, like.shape[1])
+        return lines.permute(1, 3, 0, 2) if self.sweep in ("down", "up") else lines.permute(1, 3, 2, 0)
+
+    def _known_part(self, y: Tensor, cond: Tensor | None) -> tuple[Float[Tensor, "lines b_across two_c"], Tensor]:
+        """Compute what needs no solved line of ((y - t) / 2, -a), and the weight of what does."""
+        weight, bias = self.project.weight().to(y.dtype), self.project.bias.to(y.dtype)
+        hidden_weight, cond_weight = weight[:, : self.conv.out_channels], weight[:, self.conv.out_channels :]
+        if self.cond_channels is not None and cond is not None:
+            parameters = F.conv2d(F.elu(cond.to(y.dtype)), cond_weight, bias)
+        else:
+            parameters = bias[:, None, None].expand(len(y), -1, *y.shape[2:])
+        shift, logit = parameters.chunk(2, dim=1)
+        known = torch.cat([0.5 * (y - shift), -logit], dim=1)
+        shift_weight, logit_weight = hidden_weight.flatten(1).T.chunk(2, dim=1)
+        return self._to_lines(known), torch.cat([-0.5 * shift_weight, -logit_weight], dim=1)
+
+    def _neighbour_weights(self) -> Float[Tensor, "three_c two_hidden"]:
+        """Give the kernel as one matrix from three neighbours of a line to what the next two lines receive from it."""
+        kernel = self.conv.weight if self.sweep in ("down", "up") else self.conv.weight.transpose(2, 3)
+        kernel = kernel.flip(2) if self.sweep in ("up", "left") else kernel
+        far, near = kernel.unbind(2)
+        return torch.cat([near.flatten(1), far.flatten(1)]).T
+
+    def extra_repr(self) -> str:
+        """Give the sizes."""
+        return f"{self.channels}, {self.sweep}, cond_channels={self.cond_channels}"
