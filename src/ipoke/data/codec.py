@@ -1,0 +1,129 @@
+"""Frames to MP4 bytes and back, the same bytes for the same frames.
+
+Clips are stored with the colours at full resolution (yuv444p) and full range, converted by the JPEG matrix (BT.601),
+which keeps the mean of every channel; players get yuv420p in limited range, because few of them show anything else.
+"""
+
+import io
+from collections.abc import Iterable
+from fractions import Fraction
+
+import av
+import av.error
+import cv2
+import numpy as np
+from av.bitstream import BitStreamFilterContext
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
+from jaxtyping import UInt8
+
+from ipoke.data.files import reason
+from ipoke.errors import InputError
+
+CRF = 12
+"""Quality of stored clips (0 is lossless, 51 the worst): about 41 dB on busy frames of 64 px, more on calm ones."""
+GOP = 8
+"""Frames from one key frame to the next."""
+_BT709, _BT601, _LIMITED, _FULL = 1, 6, 1, 2
+
+
+def encode_mp4(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+    fps: float | Fraction,
+    *,
+    crf: int = CRF,
+    yuv444: bool = True,
+    gop: int = GOP,
+) -> bytes:
+    """Encode frames as an H.264 MP4 file without time stamps or encoder names, on one thread.
+
+    Args:
+        frames: At least one frame; all of one size, whose sides are even without ``yuv444``.
+        fps: Frames per second, kept exactly for every common rate, 30000/1001 among them.
+        crf: Quality, lower is better.
+        yuv444: Keep the colours at full resolution; without it the file plays everywhere.
+        gop: Frames from one key frame to the next.
+
+    Raises:
+        ValueError: No frames, or frames of different sizes.
+    """
+    buffer = io.BytesIO()
+    frames = iter(frames)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError("encode_mp4: got no frames, expected at least one")
+    height, width = first.shape[:2]
+    with av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
+        stream.width, stream.height = width, height
+        stream.pix_fmt = "yuv444p" if yuv444 else "yuv420p"
+        # Without mbtree and weighted prediction: on small frames that fade, x264 let memory it had never written decide
+        # about single levels, so that the bytes differed from call to call.
+        stream.options = {"crf": str(crf), "g": str(gop), "preset": "medium", "weightp": "0", "x264-params": "mbtree=0"}
+        context = stream.codec_context
+        context.thread_count = 1
+        context.colorspace, context.color_range = (_BT601, _FULL) if yuv444 else (_BT709, _LIMITED)
+        context.color_primaries = context.color_trc = _BT709
+        # Unit type 6 holds the encoder's version and settings: 700 bytes, which a short clip can do without.
+        without_names = BitStreamFilterContext("filter_units=remove_types=6", stream)
+        reformatter = VideoReformatter()
+        for index, pixels in enumerate(_with(first, frames)):
+            if pixels.shape != (height, width, 3):
+                raise ValueError(f"encode_mp4: frame {index} is {pixels.shape}, expected {(height, width, 3)}")
+            frame = _yuv444(pixels) if yuv444 else _yuv420(pixels, reformatter)
+            frame.pts = index
+            for packet in stream.encode(frame):
+                container.mux(without_names.filter(packet))
+        for packet in stream.encode():
+            container.mux(without_names.filter(packet))
+        container.mux(without_names.filter(None))
+    return buffer.getvalue()
+
+
+def decode_mp4(data: bytes) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decode every frame of the first video stream; `encode_mp4` backwards, up to the codec's loss.
+
+    Raises:
+        InputError: The bytes are not a video, or are broken.
+    """
+    reformatter = VideoReformatter()
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            frames = [_rgb(frame, reformatter) for frame in container.decode(stream)]
+    except (av.error.FFmpegError, IndexError) as error:
+        raise InputError(f"video bytes: cannot be decoded ({reason(error)}), expected an MP4 file") from error
+    if not frames:
+        raise InputError("video bytes: got no frames, expected an MP4 file with at least one")
+    return np.stack(frames)
+
+
+def rgb_pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
+    """Convert a decoded frame to RGB by the matrix and the range that the file names; the reformatter is reused."""
+    return reformatter.reformat(frame, format="rgb24").to_ndarray()
+
+
+def _rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
+    is_ours = frame.format.name in ("yuv444p", "yuvj444p") and (frame.colorspace, frame.color_range) == (_BT601, _FULL)
+    if not is_ours:
+        return rgb_pixels(frame, reformatter)
+    luma, blue, red = frame.to_ndarray()
+    return cv2.cvtColor(cv2.merge((luma, red, blue)), cv2.COLOR_YCrCb2RGB)
+
+
+def _yuv444(pixels: UInt8[np.ndarray, "h w 3"]) -> av.VideoFrame:
+    luma, red, blue = cv2.split(cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb))
+    planes = np.stack((luma, blue, red)).astype(np.uint8, copy=False)
+    return av.VideoFrame.from_ndarray(planes, format="yuv444p")
+
+
+def _yuv420(pixels: UInt8[np.ndarray, "h w 3"], reformatter: VideoReformatter) -> av.VideoFrame:
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels), format="rgb24")
+    return reformatter.reformat(
+        frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+
+
+def _with(first: UInt8[np.ndarray, "h w 3"], rest: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterable[np.ndarray]:
+    yield first
+    yield from rest

@@ -1,0 +1,137 @@
+"""Finding the videos among files and folders, and giving each a name and an id that do not change."""
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from ipoke.data.files import reason
+from ipoke.data.video import VIDEO_ENDINGS, frame_files, natural_key
+from ipoke.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class FoundVideo:
+    """A video file or a folder of frames; ``name`` is its path from the folder that was given, that folder included."""
+
+    path: Path
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class IgnoredFile:
+    """A file that was met and is not taken for a video, and why."""
+
+    path: Path
+    why: str
+
+
+def find_videos(inputs: Sequence[Path]) -> tuple[list[FoundVideo], list[IgnoredFile]]:
+    """Look through files and folders, all levels down, in an order that depends on the names alone.
+
+    A file that is given by itself is taken for a video whatever its ending. In folders, endings decide; two or more
+    still images in a folder without videos are the frames of one video.
+
+    Raises:
+        InputError: A path does not exist or cannot be read, or there is no video at all.
+    """
+    videos: dict[Path, FoundVideo] = {}
+    ignored: list[IgnoredFile] = []
+    for given in inputs:
+        if given.is_dir():
+            found = _find_in(given, ignored)
+        elif given.exists():
+            found = iter([FoundVideo(given, given.name)])
+        else:
+            raise InputError(f"{given}: no such file or folder; check the path")
+        for video in found:
+            videos.setdefault(video.path.resolve(), video)
+    if not videos:
+        where = ", ".join(str(given) for given in inputs) or "no paths were given"
+        others = f"; {len(ignored)} other files were ignored, {ignored[0].path.name} first" if ignored else ""
+        raise InputError(f"no video found in {where}{others}; expected files such as .mp4, .mkv, .avi or .gif")
+    return list(videos.values()), ignored
+
+
+def _find_in(folder: Path, ignored: list[IgnoredFile]) -> Iterator[FoundVideo]:
+    def refuse(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot be read ({reason(error)}); check its permissions") from error
+
+    top = folder.resolve().name
+    for where, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+        names = sorted((name for name in files if not name.startswith(".")), key=natural_key)
+        here = Path(where)
+        videos = [name for name in names if _is_video(here / name)]
+        stills = [file.name for file in frame_files(here) if file.name not in videos]
+        is_one_video = not videos and len(stills) > 1
+        relative = Path(top) / here.relative_to(folder)
+        if is_one_video:
+            yield FoundVideo(here, relative.as_posix())
+        for name in videos:
+            yield FoundVideo(here / name, (relative / name).as_posix())
+        for name in names:
+            if name in stills and not is_one_video:
+                ignored.append(IgnoredFile(here / name, "a single image"))
+            elif name not in stills and name not in videos:
+                ignored.append(IgnoredFile(here / name, "not a video"))
+
+
+def _is_video(path: Path) -> bool:
+    ending = path.suffix.lower()
+    if ending == ".webp":
+        try:
+            with Image.open(path) as image:
+                return getattr(image, "is_animated", False)
+        except (OSError, ValueError):
+            return False
+    return ending in VIDEO_ENDINGS or ending in (".gif", ".apng")
+
+
+def content_sha256(path: Path) -> str:
+    """Hash the bytes of a video file, or the names and bytes of a folder's frames.
+
+    Raises:
+        InputError: A file cannot be read.
+    """
+    digest = hashlib.sha256()
+    is_folder = path.is_dir()
+    try:
+        for file in frame_files(path) if is_folder else [path]:
+            if is_folder:
+                digest.update(file.name.encode() + b"\0")
+            with file.open("rb") as content:
+                while chunk := content.read(2**20):
+                    digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({reason(error)}); check its permissions") from error
+    return digest.hexdigest()
+
+
+def source_id(name: str, sha256: str) -> str:
+    """Give a video an id that is its own: a readable part, and a hash of name and contents.
+
+    >>> source_id("a/walk one.mp4", "00")
+    'walk_one-bd53a80c'
+    """
+    readable = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).stem).strip("_")[:60] or "video"
+    return f"{readable}-{hashlib.sha256(f'{name}:{sha256}'.encode()).hexdigest()[:8]}"
+
+
+def held_out_ids(ids: Sequence[str], fraction: float, already: Sequence[str] = ()) -> set[str]:
+    """Choose the ids of the test split: those with the smallest hashes, ``fraction`` of them all.
+
+    With a fraction above 0 and below 1 and two or more videos, neither split is empty. Ids that are ``already`` in
+    the test split stay there and are counted, so that repeating a command over more videos changes nothing done.
+
+    >>> len(held_out_ids([str(i) for i in range(10)], 0.2))
+    2
+    """
+    wanted = round(fraction * len(ids))
+    if 0 < fraction < 1 and len(ids) > 1:
+        wanted = min(max(wanted, 1), len(ids) - 1)
+    return set(already) | set(sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:wanted])

@@ -1,0 +1,119 @@
+"""Videos in parallel: one process each, results in order, and a quick end when the person or the machine says so."""
+
+import contextlib
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.synchronize import Event
+
+import cv2
+import torch
+
+from ipoke.data.clip_rows import SourceRow
+from ipoke.data.clip_writer import EncodedSegment
+from ipoke.data.extract import VideoJob, extract
+
+Extracted = tuple[SourceRow, list[EncodedSegment]]
+_AHEAD = 2
+"""Videos per process that may be begun before the first of them is taken; bounds the memory for results."""
+
+
+class _StoppedError(Exception):
+    """The main process asked its workers to end."""
+
+
+def extract_in_order(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extracted]:
+    """Extract videos and yield them in the order of the jobs, whatever the number of processes.
+
+    A video on which a process dies (a decoder that crashes, memory that runs out) is tried once more by itself, and
+    dropped with that reason if it dies again.
+    """
+    if min(workers, len(jobs)) <= 1:
+        for job in jobs:
+            yield extract(job, _nothing)
+        return
+    rest = list(jobs)
+    while rest:
+        try:
+            for result in _extract_in_pool(tuple(rest), workers):
+                rest.pop(0)
+                yield result
+        except BrokenProcessPool:
+            yield _alone(rest.pop(0))
+
+
+def _alone(job: VideoJob) -> Extracted:
+    try:
+        return next(_extract_in_pool([job], 1))
+    except BrokenProcessPool:
+        return job.dropped("the process that decoded it died; the file may be broken, or too large for the memory"), []
+
+
+def _extract_in_pool(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extracted]:
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
+    waiting: deque[Future[Extracted]] = deque()
+    try:
+        for job in jobs:
+            with _interrupts_ignored() if not waiting else contextlib.nullcontext():
+                waiting.append(pool.submit(_extract_in_worker, job))
+            if len(waiting) >= _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        stop.set()
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _interrupts_ignored() -> Generator[None]:
+    """Start processes so that Ctrl-C, which a terminal sends to them too, is left to this one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _start_worker(stop: Event) -> None:
+    global _stop
+    _stop = stop
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    cv2.setNumThreads(1)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+_stop: Event | None = None
+
+
+def _end_with_parent() -> None:
+    """End this process when the main one was killed, which nothing else would tell it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def _extract_in_worker(job: VideoJob) -> Extracted:
+    return extract(job, _raise_if_stopped)
+
+
+def _raise_if_stopped() -> None:
+    if _stop is not None and _stop.is_set():
+        raise _StoppedError
+
+
+def _nothing() -> None:
+    pass
