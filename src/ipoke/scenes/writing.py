@@ -1,0 +1,130 @@
+"""Write simulated clips as a prepared set: every clip a new scene with one poke, exact optical flow and known truth."""
+
+import functools
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
+from ipoke.errors import InputError
+from ipoke.scenes.scene import Kind, SceneClip, draw_scene
+from ipoke.scenes.simulation import FRAME_S
+
+POKE_STREAM, SPLIT_STREAM = 0x90CE, 0x5917
+AHEAD = 4
+"""Clips handed to a worker process at a time."""
+
+
+def scene_clip(seed: int, index: int, *, size: int, frames: int = 10) -> tuple[Kind, SceneClip]:
+    """Simulate clip ``index`` of the set with this seed; plants and puppets take turns."""
+    kind: Kind = "plant" if index % 2 == 0 else "puppet"
+    scene_seed, future_seed = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
+    scene = draw_scene(int(scene_seed), size=size, kind=kind)
+    poke = scene.draw_poke(np.random.default_rng([POKE_STREAM, seed, index]))
+    return kind, scene.play(poke, future_seed=int(future_seed), frames=frames)
+
+
+def write_scenes(
+    out: Path,
+    *,
+    clips: int,
+    size: int,
+    seed: int,
+    workers: int,
+    frames: int = 10,
+    test_fraction: float = 0.1,
+    progress: Callable[[int, int], None],
+) -> int:
+    """Write simulated clips as a prepared set, or carry on with one that was begun; give how many it holds.
+
+    Clip i depends on ``seed`` and i alone, so that neither the number of workers nor an interruption changes a byte,
+    and a set can be made longer later. Beside frames and optical flow, each clip keeps the arrays ``keypoints``,
+    ``keypoint_names``, ``part_masks``, ``poke`` (x, y, dx, dy) and ``redraws``.
+
+    Args:
+        out: Folder of the set.
+        clips: How many clips the set shall have.
+        size: Side of the frames, px; a multiple of 32.
+        seed: Any integer from 0.
+        workers: Processes that simulate; 1 simulates in this one.
+        frames: Frames of a clip after the still.
+        test_fraction: Share of the scenes, drawn one by one, that belong to the test split.
+        progress: Called with the number of clips written and ``clips``.
+
+    Raises:
+        InputError: A count is not positive, the share is not in [0, 1], or the folder holds something else.
+    """
+    for name, value in (("clips", clips), ("workers", workers), ("frames", frames)):
+        if value < 1:
+            raise InputError(f"scenes: got {value} {name}, expected at least 1")
+    if seed < 0 or not 0 <= test_fraction <= 1:
+        raise InputError(
+            f"scenes: got seed {seed} and test fraction {test_fraction:g}, expected a seed from 0 and a share in [0, 1]"
+        )
+    if size <= 0 or size % 32:
+        raise InputError(f"scenes: got size {size}, expected a positive multiple of 32 px such as 64 or 128")
+    settings = ClipSetSettings(
+        size=size,
+        frames=frames,
+        optical_flow="exact",
+        origin={"simulator": "scenes", "seed": seed, "test_fraction": test_fraction},
+    )
+    with ClipWriter(out, settings=settings) as writer:
+        missing = [index for index in range(clips) if _id(index) not in writer.done]
+        written = clips - len(missing)
+        progress(written, clips)
+        encode = functools.partial(_encode, settings=settings, seed=seed, test_fraction=test_fraction)
+        for source, segments in _in_order(encode, missing, workers):
+            writer.add_encoded(source, segments)
+            written += 1
+            progress(written, clips)
+        return len(writer.done)
+
+
+def _in_order(
+    encode: Callable[[int], tuple[SourceRow, list[EncodedSegment]]], indices: list[int], workers: int
+) -> Iterator[tuple[SourceRow, list[EncodedSegment]]]:
+    """Encode clips, in order, in this process or in several."""
+    if workers == 1 or len(indices) < 2 * AHEAD:
+        yield from map(encode, indices)
+        return
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.imap(encode, indices, chunksize=AHEAD)
+
+
+def _id(index: int) -> str:
+    return f"{'plant' if index % 2 == 0 else 'puppet'}-{index:06d}"
+
+
+def _encode(
+    index: int, *, settings: ClipSetSettings, seed: int, test_fraction: float
+) -> tuple[SourceRow, list[EncodedSegment]]:
+    """Simulate and encode one clip."""
+    _, clip = scene_clip(seed, index, size=settings.size, frames=settings.frames)
+    is_test = np.random.default_rng([SPLIT_STREAM, seed, index]).random() < test_fraction
+    source = SourceRow(
+        id=_id(index),
+        video=f"scenes seed {seed} clip {index}",
+        split="test" if is_test else "train",
+        frames=len(clip.frames),
+        size=(settings.size, settings.size),
+        fps=1 / FRAME_S,
+        sha256=hashlib.sha256(clip.frames.tobytes()).hexdigest(),
+    )
+    segment = Segment(
+        frames=clip.frames,
+        optical_flow=clip.optical_flow[None],
+        arrays={
+            "keypoints": clip.keypoints,
+            "keypoint_names": np.array(clip.keypoint_names),
+            "part_masks": clip.part_masks,
+            "poke": np.array([clip.poke.x, clip.poke.y, clip.poke.dx, clip.poke.dy], np.float64),
+            "redraws": np.array(clip.redraws),
+        },
+    )
+    return source, encode_segments(settings, source, [segment])

@@ -1,0 +1,77 @@
+"""The prepared set of simulated clips: complete, repeatable, resumable, the same for any number of workers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from ipoke.data.clips import ClipSet
+from ipoke.errors import InputError
+from ipoke.scenes import contact_sheet, draw_scene, write_scenes
+from ipoke.scenes.writing import scene_clip
+
+
+def write(out, clips=6, workers=1, seed=4, size=32, **more):
+    seen = []
+    count = write_scenes(
+        out, clips=clips, size=size, seed=seed, workers=workers, progress=lambda *counts: seen.append(counts),
+        **more,
+    )  # fmt: skip
+    return count, seen
+
+
+def sources(folder):
+    rows = [json.loads(line) for line in (folder / "index.jsonl").read_text().splitlines()]
+    return [(row["id"], row["split"], row["sha256"]) for row in rows]
+
+
+def test_a_set_holds_what_was_simulated(tmp_path):
+    count, seen = write(tmp_path / "set", clips=4, frames=5, test_fraction=0)
+    assert count == 4
+    assert seen == [(done, 4) for done in range(5)]
+    clips = ClipSet(tmp_path / "set")
+    assert len(clips) == 4
+    for index in range(4):
+        kind, truth = scene_clip(4, index, size=32, frames=5)
+        assert clips.row(index).source.id == f"{kind}-{index:06d}"
+        assert np.abs(clips.clip(index).astype(int) - truth.frames).mean() < 5
+        assert np.abs(clips.optical_flow(index) - truth.optical_flow).max() <= 1 / 128
+        extras = clips.extras(index)
+        assert (extras["keypoints"] == truth.keypoints).all()
+        assert (extras["part_masks"] == truth.part_masks).all()
+        assert extras["poke"].tolist() == [truth.poke.x, truth.poke.y, truth.poke.dx, truth.poke.dy]
+        assert tuple(extras["keypoint_names"]) == truth.keypoint_names
+
+
+def test_workers_and_interruptions_change_nothing(tmp_path):
+    write(tmp_path / "one", clips=10, frames=2)
+    write(tmp_path / "two", clips=10, frames=2, workers=2)
+    write(tmp_path / "cut", clips=3, frames=2)
+    count, seen = write(tmp_path / "cut", clips=10, frames=2)
+    assert count == 10
+    assert seen[0] == (3, 10)
+    assert sources(tmp_path / "one") == sources(tmp_path / "two") == sources(tmp_path / "cut")
+    assert len({sha256 for _, _, sha256 in sources(tmp_path / "one")}) == 10
+
+
+def test_test_split_has_its_share(tmp_path):
+    write(tmp_path / "all", clips=3, frames=1, test_fraction=1.0)
+    assert {split for _, split, _ in sources(tmp_path / "all")} == {"test"}
+    write(tmp_path / "half", clips=16, frames=1, test_fraction=0.5)
+    tests = [split for _, split, _ in sources(tmp_path / "half")].count("test")
+    assert 2 <= tests <= 14
+
+
+def test_mistakes_are_named(tmp_path):
+    for mistake in ({"clips": 0}, {"workers": 0}, {"size": 50}, {"seed": -1}, {"test_fraction": 1.5}, {"frames": 0}):
+        with pytest.raises(InputError):
+            write(tmp_path / "no", **mistake)
+    assert not (tmp_path / "no").exists()
+
+
+def test_contact_sheet_shows_the_scenes():
+    sheet = contact_sheet(7, 1, 2, 32)
+    assert sheet.shape == (32 + 12, 2 * 38 + 6, 3)
+    assert (sheet[6:38, 6:38] == draw_scene(7, size=32, kind="plant").still).all()
+    assert (sheet[6:38, 44:76] == draw_scene(8, size=32, kind="puppet").still).all()
+    assert (sheet[:6] == 255).all()
