@@ -78,12 +78,21 @@ class ClipEncoderSettings(Section):
     """Strides in (time, height, width) per stage."""
     blocks: PositiveInt = 2
     groups: PositiveInt = 16
+    initial_logvar: float = 0.0
+    """Log-variance of the posterior at the start. Low values let the latent be heard before it has much to say; the
+    original starts at 0."""
+    sees_change: bool = False
+    """Also feed every frame minus the source frame (6 channels), so that motion need not be found first. Differs from
+    the original, which has the frames alone."""
 
 
 class ClipDecoderSettings(Section):
     """ConvGRU roll-out and SPADE decoder from latent and source frame to frames."""
 
     rollout_layers: PositiveInt = 4
+    rollout_update_bias: float = 0.0
+    """Bias of the ConvGRU's update gates at the start. Below 0 a latent is remembered over the whole roll-out; at 0, as
+    in the original, half of it is lost at every step."""
     widths: tuple[PositiveInt, ...] = (256, 256, 128, 64)
     """In-block, then one up-block (twice the side) per further entry."""
     spade_width: PositiveInt = 128
@@ -245,7 +254,9 @@ class Recipe(Section):
         for name, count in (
             ("clip_decoder.widths", len(self.clip_decoder.widths) - 1),
             ("image_encoder.widths", len(self.image_encoder.widths)),
+            ("image_encoder.decoder_widths", len(self.image_encoder.decoder_widths)),
             ("poke_encoder.widths", len(self.poke_encoder.widths)),
+            ("poke_encoder.decoder_widths", len(self.poke_encoder.decoder_widths)),
         ):
             if 2**count != ups:
                 raise ValueError(f"{name}: {count} doublings, expected {ups.bit_length() - 1} at {self.clip.size} px")

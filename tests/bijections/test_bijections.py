@@ -188,7 +188,7 @@ def oracle_inverse(bijection: MaskedConv, y: Tensor, cond: Tensor | None) -> Ten
 SIDES = st.integers(1, 5)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+@settings(max_examples=25, deadline=None, derandomize=True, database=None)
 @given(
     st.sampled_from(SWEEPS), st.integers(1, 3), st.sampled_from([None, 1, 3]), st.integers(1, 3), SIDES, SIDES, SIDES
 )
@@ -204,7 +204,7 @@ def test_masked_conv_of_any_shape(
         laws.close(bijection.inverse(x, cond)[0], oracle_inverse(bijection, x, cond))
 
 
-@settings(max_examples=25, deadline=None, derandomize=True, database=None)
+@settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @given(st.integers(2, 5), st.sampled_from([None, 2]), st.booleans(), st.integers(1, 2), SIDES, SIDES, SIDES)
 def test_step_of_any_shape(
     channels: int, cond_channels: int | None, couplings: bool, batch: int, height: int, width: int, seed: int

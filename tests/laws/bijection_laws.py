@@ -193,11 +193,11 @@ def shape_errors_name_the_axis(bijection: Bijection, x: Tensor, cond: Tensor | N
 def total_mass_is_one_by_quadrature(density: Density, cond: Tensor | None) -> None:
     """The density of two channels on a single pixel integrates to 1 (trapezium rule)."""
     assert density.shape == (2, 1, 1)
-    axis = torch.linspace(-24, 24, 481, dtype=torch.float64)
+    axis = torch.linspace(-40, 40, 501, dtype=torch.float64)
     grid = torch.cartesian_prod(axis, axis).view(-1, 2, 1, 1)
     given = None if cond is None else cond[:1].expand(len(grid), -1, -1, -1)
     with torch.no_grad():
-        values = density.log_prob(grid, given).exp().view(481, 481)
+        values = density.log_prob(grid, given).exp().view(501, 501)
     mass = torch.trapezoid(torch.trapezoid(values, axis), axis)
     close(mass, torch.ones_like(mass), 1e-4)
 

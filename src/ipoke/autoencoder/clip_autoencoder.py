@@ -15,7 +15,8 @@ class ClipAutoencoder(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels)
-        self.rollout = LatentRollout(recipe.latent_channels, recipe.clip_decoder.rollout_layers)
+        decoder = recipe.clip_decoder
+        self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
         self.decoder = FrameDecoder(recipe.clip_decoder, recipe.latent_channels)
 
     def encode(self, clip: Float[Tensor, "b t 3 s s"]) -> tuple[Tensor, Tensor]:

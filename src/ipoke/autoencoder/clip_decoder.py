@@ -21,9 +21,9 @@ class LatentRollout(nn.Module):
     Nothing that was generated is fed back, so any number of frames can be asked for. Paper: Sec. 3.2, GRU.
     """
 
-    def __init__(self, channels: int, layers: int) -> None:
+    def __init__(self, channels: int, layers: int, update_bias: float = 0.0) -> None:
         super().__init__()
-        self.gru = ConvGRU(channels, layers)
+        self.gru = ConvGRU(channels, layers, update_bias)
         self.motion_bias = nn.Parameter(torch.randn(1, channels, LATENT_SIDE, LATENT_SIDE))
 
     def forward(self, z: Float[Tensor, "b c h w"], frames: int) -> Float[Tensor, "b t c h w"]:

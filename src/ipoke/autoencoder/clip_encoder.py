@@ -18,8 +18,9 @@ class ClipEncoder(nn.Module):
     def __init__(self, settings: ClipEncoderSettings, latent_channels: int) -> None:
         super().__init__()
         widths, strides = settings.widths, settings.strides
+        self.sees_change = settings.sees_change
         self.stem = nn.Sequential(
-            nn.Conv3d(3, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
+            nn.Conv3d(6 if settings.sees_change else 3, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
             group_norm(settings.groups, widths[0]),
             nn.ReLU(inplace=True),
         )
@@ -33,6 +34,8 @@ class ClipEncoder(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        if settings.initial_logvar and self.logvar.bias is not None:
+            nn.init.constant_(self.logvar.bias, settings.initial_logvar)
 
     def forward(
         self, clip: Float[Tensor, "b t 3 s s"]
@@ -41,7 +44,8 @@ class ClipEncoder(nn.Module):
 
         Time that the strides leave over is averaged, so any number of frames is read.
         """
-        features = self.blocks(self.stem(clip.transpose(1, 2))).mean(2)
+        seen = torch.cat([clip, clip - clip[:, :1]], 2) if self.sees_change else clip
+        features = self.blocks(self.stem(seen.transpose(1, 2))).mean(2)
         return self.mean(features).float(), self.logvar(features).float()
 
 

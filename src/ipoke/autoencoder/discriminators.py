@@ -3,6 +3,7 @@
 import itertools
 from typing import Literal
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -62,7 +63,8 @@ class TemporalDiscriminator(nn.Module):
         self.head = nn.Linear(widths[-1], 1, bias=False)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
-                nn.init.orthogonal_(module.weight)
+                # Through the parametrisation: in place, only what it computes would change, and be forgotten.
+                module.weight = nn.init.orthogonal_(torch.empty_like(module.weight))
 
     def forward(
         self, clip: Float[Tensor, "b t 3 s s"]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 class ConvGRUCell(nn.Module):
     """One layer: h' = (1 - u) h + u n with gates u, q and proposal n from 3x3 convolutions of input and state."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, update_bias: float = 0.0) -> None:
         super().__init__()
         self.update = nn.Conv2d(2 * channels, channels, 3, padding=1)
         self.reset = nn.Conv2d(2 * channels, channels, 3, padding=1)
@@ -16,7 +16,7 @@ class ConvGRUCell(nn.Module):
         for convolution in (self.update, self.reset, self.propose):
             nn.init.orthogonal_(convolution.weight)
             if convolution.bias is not None:
-                nn.init.zeros_(convolution.bias)
+                nn.init.constant_(convolution.bias, update_bias if convolution is self.update else 0.0)
 
     def forward(self, x: Float[Tensor, "b c h w"], state: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Advance the state by one step."""
@@ -30,9 +30,9 @@ class ConvGRUCell(nn.Module):
 class ConvGRU(nn.Module):
     """Cells in a stack: each takes the new state of the one below as its input."""
 
-    def __init__(self, channels: int, layers: int) -> None:
+    def __init__(self, channels: int, layers: int, update_bias: float = 0.0) -> None:
         super().__init__()
-        self.cells = nn.ModuleList(ConvGRUCell(channels) for _ in range(layers))
+        self.cells = nn.ModuleList(ConvGRUCell(channels, update_bias) for _ in range(layers))
 
     def forward(self, x: Float[Tensor, "b c h w"], states: list[Tensor]) -> list[Tensor]:
         """Advance all states by one step; the last of them is the output."""

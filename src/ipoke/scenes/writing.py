@@ -41,8 +41,8 @@ def write_scenes(
 ) -> int:
     """Write simulated clips as a prepared set, or carry on with one that was begun; give how many it holds.
 
-    Clip i depends on ``seed`` and i alone, so that neither the number of workers nor an interruption changes a byte,
-    and a set can be made longer later. Beside frames and optical flow, each clip keeps the arrays ``keypoints``,
+    Clip i depends on ``seed`` and i alone, so that neither the number of workers nor an interruption changes it, and
+    a set can be made longer later. Beside frames and optical flow, each clip keeps the arrays ``keypoints``,
     ``keypoint_names``, ``part_masks``, ``poke`` (x, y, dx, dy) and ``redraws``.
 
     Args:
