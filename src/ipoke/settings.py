@@ -67,7 +67,8 @@ class AugmentSettings(Section):
     """Range of the zoom factor; displacements are multiplied by it."""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     rotate_vectors: bool = True
-    """Rotate the vectors with the image. Differs from the original, which rotated the map but not the vectors."""
+    """Rotate the vectors with the image, and mirror them in its reflected border. Differs from the original, which moved
+    the map but left the vectors as they were."""
 
 
 class ClipEncoderSettings(Section):

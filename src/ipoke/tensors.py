@@ -17,7 +17,7 @@ def clip_from_frames(frames: UInt8[np.ndarray, "*b h w 3"]) -> Float[Tensor, "*b
     >>> float(clip_from_frames(np.full((1, 2, 2, 3), 255, np.uint8)).max())
     1.0
     """
-    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float() / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).contiguous().float().div_(127.5).sub_(1)
 
 
 def frames_from_clip(clip: Float[Tensor, "*b 3 h w"]) -> UInt8[np.ndarray, "*b h w 3"]:

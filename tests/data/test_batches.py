@@ -220,6 +220,9 @@ def test_only_a_bounded_number_of_batches_is_made_ahead():
     clips.clip = lambda index: read.append(index) or clips.frames[index]
     batches = training_batches(clips, PokeSettings(zero_poke_fraction=0), None, seed=0, batch=1, start=0, workers=2)
     next(batches)
+    deadline = time.monotonic() + 20
+    while len(read) < 3 and time.monotonic() < deadline:
+        time.sleep(0.01)
     time.sleep(0.2)
     assert len(read) == 3
     batches.close()
