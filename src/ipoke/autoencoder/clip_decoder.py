@@ -60,7 +60,9 @@ class FrameDecoder(nn.Module):
         super().__init__()
         widths, wrap = settings.widths, weight_wrap(settings.spectral_norm)
         self.output = settings.output
-        self.inner = ResidualBlock(latent_channels, widths[0], groups=settings.groups, wrap=wrap)
+        self.inner = ResidualBlock(
+            latent_channels, widths[0], shortcut=latent_channels != widths[0], groups=settings.groups, wrap=wrap
+        )
         self.ups = nn.ModuleList(UpBlock(a, b, wrap=wrap) for a, b in itertools.pairwise(widths))
         self.spades = nn.ModuleList(Spade(width, settings.spade_width, settings.groups) for width in widths[1:])
         self.last = nn.Conv2d(widths[-1], 3 if settings.output == "paint" else 6, 3, padding=1)
