@@ -1,0 +1,36 @@
+"""The autoencoder learns: from an untrained start it comes to reproduce two clips."""
+
+import torch
+import torch.nn.functional as F
+
+from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.autoencoder.losses import displacement_error, pyramid_l1
+from ipoke.metrics.pixels import psnr
+from ipoke.tensors import clip_from_frames
+from tiny import MovingSquares, tiny_recipe
+
+STEPS, GAIN_DB = 60, 3.0
+
+
+def test_two_clips_are_overfitted():
+    clips = MovingSquares(2)
+    clip = torch.stack([clip_from_frames(clips.clip(index)) for index in range(2)])
+    optical_flow = torch.stack([torch.from_numpy(clips.optical_flow(index)) for index in range(2)])
+    source, target = clip[:, 0], clip[:, 1:]
+    torch.manual_seed(0)
+    autoencoder = ClipAutoencoder(tiny_recipe())
+    optimizer = torch.optim.Adam(autoencoder.parameters(), lr=1e-2)
+    for step in range(STEPS):
+        only = [step % (clips.frames - 1), clips.frames - 1]
+        mean, _ = autoencoder.encode(clip)
+        decoded = autoencoder.decode(mean, source, clips.frames, only=only)
+        loss = 10 * F.l1_loss(decoded.clip, target[:, only]) + 10 * pyramid_l1(decoded.clip, target[:, only])
+        loss = loss + displacement_error(decoded, optical_flow, source, clip[:, -1])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        rebuilt = autoencoder.decode(autoencoder.encode(clip)[0], source, clips.frames).clip
+    copied = psnr(source[:, None].expand_as(target), target)
+    print(copied, psnr(rebuilt, target))
+    assert (psnr(rebuilt, target) > copied + GAIN_DB).all()
