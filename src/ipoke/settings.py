@@ -67,7 +67,7 @@ class AugmentSettings(Section):
     """Range of the zoom factor; displacements are multiplied by it."""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
     rotate_vectors: bool = True
-    """Rotate the vectors with the image, and mirror them in its reflected border. Differs from the original, which moved
+    """Rotate the vectors with the image, mirrored in its reflected border. Differs from the original, which moved
     the map but left the vectors as they were."""
 
 

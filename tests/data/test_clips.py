@@ -174,33 +174,37 @@ def test_a_writer_resumes_to_the_same_bytes(folder, tmp_path, done, damage):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs kill signals")
-def test_a_write_that_never_returned_is_undone(folder, tmp_path, monkeypatch):
-    """Die inside every system call that writes, one call later each time, and resume."""
-    other, calls = tmp_path / "other", 0
+def test_a_write_that_never_returned_is_undone(folder, tmp_path):
+    """Die half-way through the first write, resume and die in the second, and so on."""
+    other, calls, deaths = tmp_path / "other", 0, 0
     while True:
         process = os.fork()
         if process == 0:
-            count = 0
-            real_write, real_sync = clip_writer._write_all, os.fsync
-
-            def dying_write(file, content):
-                nonlocal count
-                count += 1
-                if count > calls:
-                    real_write(file, content[: len(content) // 2])
-                    os.kill(os.getpid(), signal.SIGKILL)
-                real_write(file, content)
-
-            clip_writer._write_all = dying_write
-            clip_writer.os.fsync = lambda number: real_sync(number)
-            write(other)
-            os._exit(0)
+            write_and_die(other, calls)
         _, status = os.waitpid(process, 0)
         if os.waitstatus_to_exitcode(status) == 0:
             break
         assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL
         calls = calls % 3 + 1
+        deaths += 1
+    assert deaths >= 4
     assert contents(other) == contents(folder)
+
+
+def write_and_die(folder, calls):
+    real, count = clip_writer._write_all, 0
+
+    def dying_write(file, content):
+        nonlocal count
+        count += 1
+        if count > calls:
+            real(file, content[: len(content) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        real(file, content)
+
+    clip_writer._write_all = dying_write
+    write(folder)
+    os._exit(0)
 
 
 def test_shards_roll_and_resume_in_the_right_one(folder, tmp_path, monkeypatch):
@@ -350,9 +354,8 @@ def test_threads_share_a_set(folder, monkeypatch, limit):
     wrong = []
 
     def read(seed):
-        for index in np.random.default_rng(seed).integers(0, len(clip_set), 30).tolist():
-            if not np.array_equal(clip_set.clip(index), references[index]):
-                wrong.append(index)
+        indices = np.random.default_rng(seed).integers(0, len(clip_set), 30).tolist()
+        wrong.extend(index for index in indices if not np.array_equal(clip_set.clip(index), references[index]))
 
     references = [expected.clip(index) for index in range(len(expected))]
     threads = [threading.Thread(target=read, args=(seed,)) for seed in range(4)]

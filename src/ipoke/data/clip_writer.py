@@ -131,12 +131,16 @@ class ClipWriter:
 
     def close(self) -> None:
         """End the last shard as tar asks; a set that was not closed is complete all the same."""
-        if self._index is not None:
+        if self._index is None:
+            return
+        try:
             with _writing(self.folder):
                 self._end_shard()
-                self._index.close()
+        finally:
+            for file in (self._index, self._shard, self._lock):
+                if file is not None:
+                    file.close()
             self._index = None
-            self._lock.close()
 
     def __enter__(self) -> Self:
         return self
@@ -189,7 +193,6 @@ class ClipWriter:
             last = max(ends)
             self._number, self._position = int(last.removeprefix("shard-").removesuffix(".tar")), ends[last]
             self._shard = (self.folder / last).open("r+b", buffering=0)
-            self._shard.truncate(self._position)
 
     def _append(self, key: str, segment: EncodedSegment) -> SegmentRow:
         name = f"shard-{self._number:05d}.tar"

@@ -22,33 +22,58 @@ MOVING_PERCENTILE = 99.5
 """Of all pixels: what 20 of 64 x 64 pixels do counts as motion."""
 
 
-class CutDetector:
-    """Tells whether a frame follows the one before it, or comes after a cut; frames are shown in order.
+Compared = tuple[np.ndarray, np.ndarray]
+"""A frame, and the same frame at the side at which frames are compared."""
 
-    A cut is where even the best displacement field does not explain the next frame. The field costs 9 ms, so it is
-    only computed where the plain difference is large, and larger than in the frames before.
+
+def with_cuts(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]],
+) -> Iterator[tuple[UInt8[np.ndarray, "h w 3"], bool]]:
+    """Give each frame with whether there is a cut before it, one frame late.
+
+    A cut is a difference that stands out from those around it and that even the best displacement field does not
+    explain. The field costs 9 ms, so it is computed only for differences that stand out.
     """
-
-    def __init__(self) -> None:
-        self._last: UInt8[np.ndarray, "h w 3"] | None = None
-        self._differences: deque[float] = deque(maxlen=5)
-
-    def __call__(self, frame: UInt8[np.ndarray, "h w 3"]) -> bool:
-        """Take the next frame, and say whether there is a cut before it."""
-        small = frame
-        if frame.shape[0] != COMPARED_SIDE:
-            small = cv2.resize(frame, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA)
-        last, self._last = self._last, small
+    before: deque[float] = deque(maxlen=5)
+    last: np.ndarray | None = None
+    for (frame, small), following in _with_next((frame, _compared(frame)) for frame in frames):
         if last is None:
-            return False
-        difference = float(cv2.absdiff(last, small).mean())
-        usual = float(np.median(self._differences)) if self._differences else 0.0
-        self._differences.append(difference)
-        # Dark or pale videos have smaller differences; 64 grey levels is the deviation of an ordinary picture.
-        contrast = float(np.clip(np.std(np.stack((last, small))) / 64, 0.25, 1))
-        if difference < max(LEAST_UNEXPLAINED * contrast, 1.5 * usual):
-            return False
-        return unexplained(last, small) > LEAST_UNEXPLAINED * contrast
+            yield frame, False
+        else:
+            difference = _difference(last, small)
+            after = _difference(small, following[1]) if following is not None else 0.0
+            usual = max(float(np.median(before)) if before else 0.0, after)
+            yield frame, _is_cut(last, small, difference, usual)
+            before.append(difference)
+        last = small
+
+
+def _is_cut(
+    first: UInt8[np.ndarray, "h w 3"], last: UInt8[np.ndarray, "h w 3"], difference: float, usual: float
+) -> bool:
+    # Dark or pale videos have smaller differences; 64 grey levels is the deviation of an ordinary picture.
+    least = LEAST_UNEXPLAINED * float(np.clip(np.std(np.stack((first, last))) / 64, 0.25, 1))
+    return difference >= max(least, 1.5 * usual) and unexplained(first, last) > least
+
+
+def _difference(first: UInt8[np.ndarray, "h w 3"], last: UInt8[np.ndarray, "h w 3"]) -> float:
+    return float(cv2.absdiff(first, last).mean())
+
+
+def _with_next(items: Iterable[Compared]) -> Iterator[tuple[Compared, Compared | None]]:
+    held: Compared | None = None
+    for item in items:
+        if held is not None:
+            yield held, item
+        held = item
+    if held is not None:
+        yield held, None
+
+
+def _compared(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+    if frame.shape[0] == COMPARED_SIDE:
+        return frame
+    return cv2.resize(frame, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA)
 
 
 def unexplained(first: UInt8[np.ndarray, "h w 3"], last: UInt8[np.ndarray, "h w 3"]) -> float:
@@ -73,11 +98,10 @@ class Piece:
 
 def pieces(frames: Iterable[UInt8[np.ndarray, "h w 3"]], *, window: int, most_starts: int = 512) -> Iterator[Piece]:
     """Split frames at cuts, and long shots into pieces of up to ``most_starts`` starts, holding one piece at a time."""
-    has_cut = CutDetector()
     buffer: list[np.ndarray] = []
     first, continues = 0, False
-    for index, frame in enumerate(frames):
-        if has_cut(frame):
+    for index, (frame, is_cut) in enumerate(with_cuts(frames)):
+        if is_cut:
             if not continues or len(buffer) > window:
                 yield Piece(first, np.stack(buffer), continues)
             buffer, first, continues = [], index, False

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import cv2
 import numpy as np
@@ -37,14 +37,10 @@ class VideoJob:
         return self.row(dropped=(DroppedRow(start=0, stop=0, why=why),))
 
 
-def extract(job: VideoJob, keep_going: Callable[[], None]) -> tuple[SourceRow, list[EncodedSegment]]:
+def extract(job: VideoJob) -> tuple[SourceRow, list[EncodedSegment]]:
     """Decode, resize, split, and encode a video, holding one piece of it at a time at the size of the set.
 
     A video that cannot be read is not an error but a row with the reason.
-
-    Args:
-        job: The video.
-        keep_going: Called before each frame and each estimate; what it raises ends the work.
     """
     settings = job.settings
     try:
@@ -55,9 +51,9 @@ def extract(job: VideoJob, keep_going: Callable[[], None]) -> tuple[SourceRow, l
     estimate = _estimator(settings.optical_flow)
     encoded: list[EncodedSegment] = []
     dropped: list[DroppedRow] = []
-    frames = _Frames(job, keep_going)
+    frames = _Frames(job)
     for piece in pieces(frames, window=settings.window):
-        segments, left_out = _segments(piece, settings, estimate, keep_going)
+        segments, left_out = _segments(piece, settings, estimate)
         encoded += encode_segments(settings, source, segments, first_number=len(encoded))
         dropped += left_out
     row = source.model_copy(update={"frames": frames.count, "dropped": tuple(dropped), "note": frames.note})
@@ -67,15 +63,14 @@ def extract(job: VideoJob, keep_going: Callable[[], None]) -> tuple[SourceRow, l
 class _Frames:
     """The frames of a video at the size of the set; a broken end ends them and leaves a note."""
 
-    def __init__(self, job: VideoJob, keep_going: Callable[[], None]) -> None:
-        self.job, self.keep_going = job, keep_going
+    def __init__(self, job: VideoJob) -> None:
+        self.job = job
         self.count, self.note = 0, ""
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         settings = self.job.settings
         try:
             for frame in read_frames(self.job.video.path):
-                self.keep_going()
                 self.count += 1
                 yield fit(frame, settings.size, settings.resize)
         except BrokenVideoError as error:
@@ -103,18 +98,14 @@ def fit(frame: UInt8[np.ndarray, "h w 3"], size: int, resize: str) -> UInt8[np.n
 
 
 def _segments(
-    piece: Piece, settings: ClipSetSettings, estimate: OpticalFlowEstimator, keep_going: Callable[[], None]
+    piece: Piece, settings: ClipSetSettings, estimate: OpticalFlowEstimator
 ) -> tuple[list[Segment], list[DroppedRow]]:
     frames, window = piece.frames, settings.window
     starts = len(frames) - window
     if starts < 1:
         why = f"too short: {len(frames)} frames in one shot, a clip needs {window + 1}"
         return [], [DroppedRow(start=piece.first, stop=piece.first + len(frames), why=why)]
-    fields = []
-    for start in range(starts):
-        keep_going()
-        fields.append(estimate(frames[start], frames[start + window]))
-    optical_flow = np.stack(fields)
+    optical_flow = np.stack([estimate(frames[start], frames[start + window]) for start in range(starts)])
     moves = moving_starts(frames, optical_flow, stride=settings.stride, estimate=estimate)
     runs = moving_runs(moves, longest_pause=window)
     segments = [

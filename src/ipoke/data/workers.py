@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.synchronize import Event
 
 import cv2
 import torch
@@ -24,10 +23,6 @@ _AHEAD = 2
 """Videos per process that may be begun before the first of them is taken; bounds the memory for results."""
 
 
-class _StoppedError(Exception):
-    """The main process asked its workers to end."""
-
-
 def extract_in_order(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extracted]:
     """Extract videos and yield them in the order of the jobs, whatever the number of processes.
 
@@ -36,7 +31,7 @@ def extract_in_order(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extract
     """
     if min(workers, len(jobs)) <= 1:
         for job in jobs:
-            yield extract(job, _nothing)
+            yield extract(job)
         return
     rest = list(jobs)
     while rest:
@@ -56,25 +51,28 @@ def _alone(job: VideoJob) -> Extracted:
 
 
 def _extract_in_pool(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extracted]:
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(stop,))
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
     waiting: deque[Future[Extracted]] = deque()
     try:
         for job in jobs:
-            with _interrupts_ignored() if not waiting else contextlib.nullcontext():
-                waiting.append(pool.submit(_extract_in_worker, job))
+            with interrupts_ignored() if not waiting else contextlib.nullcontext():
+                waiting.append(pool.submit(extract, job))
             if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    except BaseException:
+        # They hold nothing that could be lost: what is not in the set yet is done again by the next run.
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+        raise
     finally:
-        stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Generator[None]:
+def interrupts_ignored() -> Generator[None]:
     """Start processes so that Ctrl-C, which a terminal sends to them too, is left to this one."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -86,16 +84,11 @@ def _interrupts_ignored() -> Generator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _start_worker(stop: Event) -> None:
-    global _stop
-    _stop = stop
+def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     cv2.setNumThreads(1)
     torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-_stop: Event | None = None
 
 
 def _end_with_parent() -> None:
@@ -104,16 +97,3 @@ def _end_with_parent() -> None:
     if parent is not None:
         multiprocessing.connection.wait([parent.sentinel])
         os._exit(1)
-
-
-def _extract_in_worker(job: VideoJob) -> Extracted:
-    return extract(job, _raise_if_stopped)
-
-
-def _raise_if_stopped() -> None:
-    if _stop is not None and _stop.is_set():
-        raise _StoppedError
-
-
-def _nothing() -> None:
-    pass

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
+from ipoke.data.workers import interrupts_ignored
 from ipoke.errors import InputError
 from ipoke.scenes.scene import Kind, SceneClip, draw_scene
 from ipoke.scenes.simulation import FRAME_S
@@ -93,7 +94,9 @@ def _in_order(
         yield from map(encode, indices)
         return
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+    with interrupts_ignored():
+        pool = context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,))
+    with pool:
         yield from pool.imap(encode, indices, chunksize=AHEAD)
 
 
