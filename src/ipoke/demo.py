@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ipoke.data.images import read_image, write_png
+from ipoke.data.images import write_png
 from ipoke.data.poke import Poke
-from ipoke.model import BUNDLED, load
+from ipoke.model import bundled_still, load
 from ipoke.session import sample, start_session, write_samples
 
 MODEL = "scenes-64"
-STILL = BUNDLED / "still.png"
 POKE = Poke(x=40, y=22, dx=9, dy=-4)
 SAMPLES, SEED = 5, 0
 
@@ -22,9 +21,18 @@ def run_demo(out: Path, progress: Callable[[int, int], None]) -> list[Path]:
     """
     steps = 5
     progress(0, steps)
-    model, still = load(MODEL), read_image(STILL)
+    model, still = load(MODEL), bundled_still()
     write_png(out / "still.png", still)
-    session = start_session(model, MODEL, "still.png", still, [POKE], samples=SAMPLES, seed=SEED, temperature=1.0)
+    session = start_session(
+        model,
+        still,
+        [POKE],
+        names=(out / "still.png", MODEL),
+        folder=out,
+        samples=SAMPLES,
+        seed=SEED,
+        temperature=1.0,
+    )
     progress(1, steps)
     clips = sample(session, model, still)
     progress(2, steps)

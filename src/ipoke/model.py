@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.autoencoder.clip_decoder import DecodedFrames
 from ipoke.conditioning.condition import ConditionEncoders
+from ipoke.data.images import read_image
 from ipoke.data.optical_flow import estimator
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.runs import WEIGHTS_NAME, model_metadata, read_tensors, recipe_from_metadata, write_tensors
-from ipoke.settings import Recipe
+from ipoke.settings import Recipe, suggestion
 from ipoke.still import Still
 from ipoke.tensors import clip_from_frames, frames_from_clip
 
@@ -110,6 +111,8 @@ class PokeModel(nn.Module):
             raise InputError(f"samples: got {samples}, expected 1 to 256")
         if not (math.isfinite(temperature) and 0 <= temperature <= 2):
             raise InputError(f"temperature: got {temperature:g}, expected a number from 0 to 2")
+        if seed < 0:
+            raise InputError(f"seed: got {seed}, expected 0 or more")
         if frames is not None and not 1 <= frames <= 100:
             raise InputError(f"frames: got {frames}, expected 1 to 100")
         still = Still(image, self.recipe.clip.size)
@@ -276,12 +279,18 @@ def find_model(model: str | Path) -> Path:
         raise InputError(f"{path}: holds no {WEIGHTS_NAME}; finish its training by repeating the ipoke train command")
     if path.is_file():
         return path
-    raise InputError(f"model: got {str(model)!r}, expected {', '.join(names)}, a run directory or a .safetensors file")
+    known = ", ".join([*names, "a run directory or a .safetensors file"])
+    raise InputError(f"model: got {str(model)!r}, expected {known}{suggestion(str(model), names)}")
 
 
 def bundled_models() -> list[str]:
     """Name the models that come with the package."""
     return sorted(file.stem for file in BUNDLED.glob("*.safetensors"))
+
+
+def bundled_still() -> UInt8[np.ndarray, "h w 3"]:
+    """Return the picture that comes with the package, a simulated scene that no model was trained on."""
+    return read_image(BUNDLED / "still.png")
 
 
 def sample_seeds(seed: int, samples: int) -> list[int]:

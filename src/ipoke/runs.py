@@ -5,8 +5,6 @@ import json
 import os
 import struct
 import time
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,28 +13,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ipoke.errors import InputError
+from ipoke.files import replacing, unwritable
 from ipoke.settings import Recipe, parse_recipe
 
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "ipoke-model-1"
-
-
-@contextmanager
-def replacing(path: Path) -> Generator[Path]:
-    """Give a temporary name beside ``path``; rename it to ``path`` when the block ends well, remove it otherwise.
-
-    Raises:
-        InputError: The disk is full or the folder cannot be written.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        os.replace(partial, path)
-    except OSError as error:
-        raise InputError(f"{path}: cannot write ({error.strerror or error}); free space or choose a folder") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -92,7 +73,7 @@ def settings_toml(recipe: Recipe) -> str:
         scalars = {key: value for key, value in table.items() if value is not None and not isinstance(value, dict)}
         if prefix and scalars:
             lines.append(f"\n[{prefix}]")
-        lines.extend(f"{key} = {json.dumps(value)}" for key, value in scalars.items())
+        lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in scalars.items())
         for key, value in table.items():
             if isinstance(value, dict):
                 emit(value, f"{prefix}.{key}" if prefix else key)
@@ -138,9 +119,11 @@ class Run:
         """
         run = cls(folder)
         settings, inputs_file = folder / "settings.toml", folder / "inputs.json"
+        if folder.exists() and not folder.is_dir():
+            raise InputError(f"{folder}: is a file, expected the folder of a run; give another --out")
         if settings.exists():
             _refuse_difference(f"{folder}: run", settings.read_text(encoding="utf-8"), settings_toml(recipe))
-            known = json.loads(inputs_file.read_text(encoding="utf-8")) if inputs_file.exists() else {}
+            known = _read_inputs(inputs_file)
             for key in ("clips_sha256", "perceptual_sha256"):
                 if known.get(key) != inputs.get(key):
                     raise InputError(
@@ -148,7 +131,8 @@ class Run:
                         "give the same data or another --out"
                     )
             return run
-        if folder.exists() and any(folder.iterdir()):
+        # A start that was killed leaves the first of the two files below, and perhaps part of the second.
+        if folder.exists() and any(e != inputs_file and ".partial" not in e.name for e in folder.iterdir()):
             raise InputError(f"{folder}: not empty and not a run; give an empty or new folder as --out")
         write_text(inputs_file, json.dumps(inputs, indent=2) + "\n")
         write_text(settings, settings_toml(recipe))
@@ -159,9 +143,17 @@ class Run:
         return self.folder / "checkpoints" / f"{stage}.safetensors"
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one row to metrics.jsonl."""
-        with (self.folder / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"time": round(time.time(), 3), **row}) + "\n")
+        """Append one row to metrics.jsonl.
+
+        Raises:
+            InputError: The disk is full or the folder cannot be written.
+        """
+        path = self.folder / "metrics.jsonl"
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"time": round(time.time(), 3), **row}) + "\n")
+        except OSError as error:
+            raise unwritable(path, error) from error
 
     def drop_log_after(self, stage: str, clips: int) -> None:
         """Remove the rows of a stage that a resumed run is about to write again, and a torn last line."""
@@ -177,6 +169,13 @@ class Run:
             if row.get("stage") != stage or row.get("clips", 0) <= clips:
                 kept.append(line + "\n")
         write_text(path, "".join(kept))
+
+
+def _read_inputs(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot read what the run was started with ({error}); restore the file") from error
 
 
 def _refuse_difference(what: str, before: str, now: str) -> None:

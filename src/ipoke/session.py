@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,7 +14,7 @@ from ipoke.data.images import read_image, write_png
 from ipoke.data.poke import Poke
 from ipoke.data.video import write_video
 from ipoke.errors import InputError
-from ipoke.model import PokeModel, load
+from ipoke.model import PokeModel, bundled_models, load
 from ipoke.render import film_strip, grid
 from ipoke.runs import write_text
 from ipoke.settings import PositiveInt, Section
@@ -37,9 +38,10 @@ class Session(Section):
 
     format: Literal["ipoke-session-1"] = "ipoke-session-1"
     image: str
-    """Path of the picture, relative to the session file where it lies beside it."""
+    """Path of the picture from the session file's folder."""
     image_sha256: str
     model: str
+    """Bundled name, or path from the session file's folder."""
     model_sha256: str
     pokes: tuple[PokeRow, ...]
     samples: PositiveInt
@@ -74,26 +76,46 @@ def load_session(path: Path) -> Session:
 
 def start_session(
     model: PokeModel,
-    model_name: str,
-    image_name: str,
     image: UInt8[np.ndarray, "h w 3"],
     pokes: list[Poke],
     *,
+    names: tuple[Path, str],
+    folder: Path,
     samples: int,
     seed: int,
     temperature: float,
 ) -> Session:
-    """Note what is about to be sampled."""
-    return Session(
-        image=image_name,
-        image_sha256=image_sha256(image),
-        model=model_name,
-        model_sha256=model.sha256,
-        pokes=tuple(PokeRow(x=p.x, y=p.y, dx=p.dx, dy=p.dy) for p in pokes),
-        samples=samples,
-        seed=seed,
-        temperature=temperature,
-    )
+    """Note what is about to be sampled.
+
+    Args:
+        model: The model.
+        image: The picture.
+        pokes: In the picture's pixels.
+        names: Where picture and model were found; a model may be a bundled name.
+        folder: Where the session file will be; files are named from there.
+        samples: Number of clips.
+        seed: Of all chance.
+        temperature: Standard deviation of the residual.
+
+    Raises:
+        InputError: A number is not finite or out of range.
+    """
+    image_file, model_name = names
+    try:
+        return Session(
+            image=os.path.relpath(image_file, folder),
+            image_sha256=image_sha256(image),
+            model=model_name if model_name in bundled_models() else os.path.relpath(model_name, folder),
+            model_sha256=model.sha256,
+            pokes=tuple(PokeRow(x=p.x, y=p.y, dx=p.dx, dy=p.dy) for p in pokes),
+            samples=samples,
+            seed=seed,
+            temperature=temperature,
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = " ".join(str(part) for part in first["loc"])
+        raise InputError(f"{where}: got {first['input']}, expected a number in range ({first['msg']})") from error
 
 
 def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
@@ -103,11 +125,10 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
         InputError: One of them is missing or has changed.
     """
     session = load_session(path)
-    beside = path.parent / session.image
-    image = read_image(beside if beside.exists() else Path(session.image))
+    image = read_image(path.parent / session.image)
     if image_sha256(image) != session.image_sha256:
         raise InputError(f"{session.image}: its pixels are not those of session {path}; restore the picture")
-    model = load(session.model)
+    model = load(session.model if session.model in bundled_models() else path.parent / session.model)
     if model.sha256 != session.model_sha256:
         raise InputError(
             f"{session.model}: got weights {model.sha256[:12]}, session {path} was made with "

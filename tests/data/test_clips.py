@@ -8,6 +8,7 @@ import sys
 import tarfile
 import threading
 import zlib
+from typing import Any
 
 import cv2
 import numpy as np
@@ -23,8 +24,22 @@ WINDOW = 6
 
 
 def source(name, split="train", **more):
-    known = {"id": name, "video": f"{name}.mp4", "split": split, "frames": 20, "size": (32, 32), "fps": 25.0}
+    known: dict[str, Any] = {
+        "id": name,
+        "video": f"{name}.mp4",
+        "split": split,
+        "frames": 20,
+        "size": (32, 32),
+        "fps": 25.0,
+    }
     return SourceRow(sha256=name, **(known | more))
+
+
+def member(archive, name):
+    """Open a file of a shard."""
+    file = archive.extractfile(name)
+    assert file is not None
+    return file
 
 
 def segment(count, seed=0, first=0, **arrays):
@@ -130,11 +145,11 @@ def test_any_tar_reader_finds_the_members(folder):
         samples = {name.partition(".")[0] for name in names}
         assert samples == {"a-0000", "a-0001", "b-0000", "d-0000"}
         for sample in samples:
-            about = json.load(archive.extractfile(f"{sample}.json"))
-            frames = decode_mp4(archive.extractfile(f"{sample}.mp4").read())
+            about = json.load(member(archive, f"{sample}.json"))
+            frames = decode_mp4(member(archive, f"{sample}.mp4").read())
             assert about["key"] == sample
             assert len(frames) == about["frames"]
-            with np.load(archive.extractfile(f"{sample}.flow.npz"), allow_pickle=False) as stored:
+            with np.load(member(archive, f"{sample}.flow.npz"), allow_pickle=False) as stored:
                 assert stored["optical_flow"].dtype == np.int16
                 assert len(stored["optical_flow"]) == about["frames"] - about["clip_frames"] * about["stride"]
     assert shard(folder).read_bytes().endswith(bytes(1024))
@@ -202,7 +217,7 @@ def write_and_die(folder, calls):
             os.kill(os.getpid(), signal.SIGKILL)
         real(file, content)
 
-    clip_writer._write_all = dying_write
+    setattr(clip_writer, "_write_all", dying_write)  # noqa: B010
     write(folder)
     os._exit(0)
 
@@ -295,6 +310,7 @@ def test_cache_equals_direct_decoding(folder, monkeypatch):
     cached = ClipSet(folder)
     cached.clip(0)
     assert {file.suffix for file in (folder / "cache").iterdir() if file.suffix} == {".u8", ".i16"}
+    assert cached._raw is not None
     assert isinstance(cached._raw["a-0000"].frames, np.memmap)
     monkeypatch.setattr(clip_cache, "LARGEST_BYTES", 0)
     for file in (folder / "cache").iterdir():

@@ -32,7 +32,7 @@ def test_png_round_trip_is_exact_and_keeps_its_text(tmp_path):
     write_png(tmp_path / "a.png", pixels, {"seed": "7", "pokes": "é 1,2"})
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
     with Image.open(tmp_path / "a.png") as image:
-        assert image.text == {"seed": "7", "pokes": "é 1,2"}
+        assert image.info == {"seed": "7", "pokes": "é 1,2"}
     assert [file.name for file in tmp_path.iterdir()] == ["a.png"]
 
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,13 +22,13 @@ from ipoke.data.extract import fit
 from ipoke.data.prepare import prepare
 from ipoke.errors import InputError
 
-SMALL = {"size": 32, "frames": 3, "stride": 2}
+SMALL: dict[str, Any] = {"size": 32, "frames": 3, "stride": 2}
 WINDOW = 6
 
 
 def texture(seed, side=120):
     noise = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
-    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), None, 20, 235, cv2.NORM_MINMAX)
+    return cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 4), np.empty_like(noise), 20, 235, cv2.NORM_MINMAX)
 
 
 def moving(count, seed=0, height=48, width=64):
@@ -123,6 +124,7 @@ def test_repeating_adds_only_what_is_new(videos, tmp_path):
 PREPARE = """
 import sys
 from pathlib import Path
+from typing import Any
 from ipoke.data import prepare as module
 if __name__ == "__main__":
     out, count, *inputs = sys.argv[1:]
@@ -386,9 +388,10 @@ def test_wrong_requests_are_one_line_and_write_nothing(videos, tmp_path):
         with pytest.raises(InputError, match=pattern) as error:
             prepare(*arguments, **SMALL)
         assert "\n" not in str(error.value)
-    for more in ({"size": 0}, {"frames": 0}, {"stride": -1}, {"test_fraction": 1.5}):
+    for name, value in (("size", 0), ("frames", 0), ("stride", -1), ("test_fraction", 1.5)):
+        wrong: dict[str, Any] = SMALL | {name: value}
         with pytest.raises(InputError, match="expected"):
-            prepare([videos], out, **(SMALL | more))
+            prepare([videos], out, **wrong)
     with pytest.raises(InputError, match="got both"):
         prepare([videos], out, **SMALL, test_fraction=0.1, test_videos="*")
     assert not out.exists()

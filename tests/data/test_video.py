@@ -1,3 +1,4 @@
+import contextlib
 import io
 import itertools
 import struct
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipoke.data import files
+from ipoke import files
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.data.video import BrokenVideoError, probe, read_frames, write_video
 from ipoke.errors import InputError
@@ -18,7 +19,7 @@ from ipoke.errors import InputError
 def scene(count=20, height=64, width=64, seed=0):
     """A camera that glides over a smooth, colourful texture: every frame differs from every other."""
     noise = np.random.default_rng(seed).integers(0, 255, (height + count, width + count, 3), dtype=np.uint8)
-    texture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), None, 20, 235, cv2.NORM_MINMAX)
+    texture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 3), np.empty_like(noise), 20, 235, cv2.NORM_MINMAX)
     return np.stack([texture[i : i + height, i // 2 : i // 2 + width] for i in range(count)])
 
 
@@ -108,9 +109,8 @@ def test_every_container_is_read_in_order(tmp_path, name, codec, pixel_format, o
 
 def test_frames_are_decoded_one_at_a_time(tmp_path):
     (tmp_path / "a.mp4").write_bytes(encode_mp4(itertools.islice(itertools.cycle(scene(2)), 200), 25))
-    frames = read_frames(tmp_path / "a.mp4")
-    assert next(frames).shape == (64, 64, 3)
-    frames.close()
+    with contextlib.closing(read_frames(tmp_path / "a.mp4")) as frames:
+        assert next(frames).shape == (64, 64, 3)
 
 
 @pytest.mark.parametrize(

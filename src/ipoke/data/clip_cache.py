@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Int16, UInt8
 
 from ipoke.data.clip_rows import ClipSetSettings, SegmentRow
-from ipoke.data.files import replacing
 from ipoke.errors import InputError
+from ipoke.files import replacing
 
 try:
     import fcntl

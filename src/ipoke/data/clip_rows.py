@@ -8,8 +8,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from pydantic import Field, ValidationError
 
-from ipoke.data.files import reason
 from ipoke.errors import InputError
+from ipoke.files import reason
 from ipoke.settings import PositiveInt, Section
 
 Count = Annotated[int, Field(ge=0)]

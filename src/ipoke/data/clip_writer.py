@@ -19,9 +19,9 @@ from ipoke.data.clip_rows import (
     read_rows,
     read_settings,
 )
-from ipoke.data.files import reason, replacing
 from ipoke.data.shards import END_OF_ARCHIVE, end_of, layout, segment_members
 from ipoke.errors import InputError
+from ipoke.files import reason, replacing
 
 SHARD_BYTES = 256 * 2**20
 """A shard that has reached this size is closed after the source that filled it."""

@@ -16,8 +16,8 @@ from av.bitstream import BitStreamFilterContext
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import UInt8
 
-from ipoke.data.files import reason
 from ipoke.errors import InputError
+from ipoke.files import reason
 
 CRF = 12
 """Quality of stored clips (0 is lossless, 51 the worst): about 41 dB on busy frames of 64 px, more on calm ones."""

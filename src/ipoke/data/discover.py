@@ -9,9 +9,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from ipoke.data.files import reason
 from ipoke.data.video import VIDEO_ENDINGS, frame_files, natural_key
 from ipoke.errors import InputError
+from ipoke.files import reason
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ def source_id(name: str, sha256: str) -> str:
     """Give a video an id that is its own: a readable part, and a hash of name and contents.
 
     >>> source_id("a/walk one.mp4", "00")
-    'walk_one-bd53a80c'
+    'walk_one-21721130'
     """
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).stem).strip("_")[:60] or "video"
     return f"{readable}-{hashlib.sha256(f'{name}:{sha256}'.encode()).hexdigest()[:8]}"

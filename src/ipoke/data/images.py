@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps, PngImagePlugin, UnidentifiedImageError
 
-from ipoke.data.files import reason, replacing
 from ipoke.errors import InputError
+from ipoke.files import reason, replacing
 
 LARGEST_PIXELS = 64_000_000
 """Images with more pixels are refused before they are decoded: they would fill the memory."""

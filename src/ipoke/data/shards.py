@@ -18,8 +18,8 @@ from jaxtyping import Float, Int16, UInt8
 
 from ipoke.data.clip_rows import ClipSetSettings, MemberRow, Segment, SegmentRow, SourceRow
 from ipoke.data.codec import decode_mp4, encode_mp4
-from ipoke.data.files import reason
 from ipoke.errors import InputError
+from ipoke.files import reason
 
 BLOCK = tarfile.BLOCKSIZE
 END_OF_ARCHIVE = bytes(2 * BLOCK)

@@ -7,7 +7,7 @@ frames in natural order. What comes out is upright RGB of one size.
 import dataclasses
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 
 import av
@@ -21,9 +21,9 @@ from jaxtyping import UInt8
 from PIL import Image, ImageSequence
 
 from ipoke.data.codec import decode_mp4, encode_mp4, rgb_pixels
-from ipoke.data.files import reason, replacing
 from ipoke.data.images import LARGEST_PIXELS, opened_image, read_image, rgb_on_white
 from ipoke.errors import InputError
+from ipoke.files import reason, replacing
 
 __all__ = [
     "BrokenVideoError",
@@ -72,7 +72,7 @@ def probe(path: Path | str) -> VideoInfo:
     return VideoInfo(fps=_fps(path), width=width, height=height)
 
 
-def read_frames(path: Path | str) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def read_frames(path: Path | str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     """Decode a video frame by frame, upright and in RGB; later frames of another size are resized to the first's.
 
     Raises:
@@ -140,7 +140,7 @@ def write_video(path: Path | str, frames: Iterable[UInt8[np.ndarray, "h w 3"]], 
             images[0].save(temporary, format="GIF", optimize=False, disposal=1, **timing)
 
 
-def _of_one_size(path: Path, frames: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def _of_one_size(path: Path, frames: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     shape = None
     for frame in frames:
         shape = shape or frame.shape

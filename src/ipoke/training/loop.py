@@ -147,7 +147,7 @@ class Loop:
     def _check_finite(self, move: Move) -> None:
         """Stop before an update that would spoil the weights, and name the term that is to blame."""
         if not torch.isfinite(torch.stack(list(move.terms.values()))).all():
-            name, value = next((n, float(v)) for n, v in move.terms.items() if not torch.isfinite(v))
+            name, value = next((n, float(v.detach())) for n, v in move.terms.items() if not torch.isfinite(v))
             raise InputError(self._diverged(f"the loss term {name}", value))
 
     def _diverged(self, what: str, value: float) -> str:

@@ -25,10 +25,15 @@ def replacing(path: Path) -> Generator[Path]:
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written ({reason(error)}); check the folder and the free space") from error
+        raise unwritable(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> InputError:
+    """Say that a file cannot be written, and why."""
+    return InputError(f"{path}: cannot be written ({reason(error)}); check the folder and the free space")
 
 
 def reason(error: BaseException) -> str:

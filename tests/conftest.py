@@ -1,0 +1,36 @@
+from pathlib import Path
+
+import pytest
+
+import commands
+import tiny
+from ipoke.data.images import write_png
+from ipoke.scenes import write_scenes
+
+
+@pytest.fixture
+def ipoke(capsys, monkeypatch) -> commands.Command:
+    """Run a command: ``ipoke("poke", picture, "--out", file)``."""
+    return commands.command(capsys, monkeypatch)
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    path = tmp_path / "picture.png"
+    write_png(path, commands.PICTURE)
+    return path
+
+
+@pytest.fixture(scope="session")
+def model_file(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    tiny.tiny_model().save(path, {"trained_on": "nothing"})
+    return path
+
+
+@pytest.fixture(scope="session")
+def clip_set(tmp_path_factory) -> Path:
+    """Simulated clips, as few and as short as training takes."""
+    folder = tmp_path_factory.mktemp("clips") / "scenes"
+    write_scenes(folder, clips=6, size=64, seed=1, workers=1, frames=tiny.FRAMES, progress=lambda *_: None)
+    return folder

@@ -1,0 +1,115 @@
+"""The smallest things that every part of the system can work on: clips of moving squares, a recipe, a model."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import cast
+
+import cv2
+import numpy as np
+import torch
+
+from ipoke.data.clips import ClipSet
+from ipoke.model import PokeModel
+from ipoke.settings import STAGES, Recipe, load_recipe
+
+SIZE, FRAMES = 64, 4
+
+NARROW = (
+    f"clip.frames={FRAMES}",
+    "clip_decoder.rollout_layers=2",
+    "discriminators.static_frames=4",
+    "autoencoder_losses.adversarial_start=0.5",
+    "train.image_encoder.adversarial_start=0.5",
+    "train.seed=5",
+)
+"""What makes the tiny recipe tinier still."""
+
+
+class MovingSquares:
+    """Clips held in memory: a textured square moves over a textured ground, by a displacement of its own."""
+
+    folder = Path("moving-squares")
+    sha256 = "0" * 64
+    size, frames = SIZE, FRAMES
+
+    def __init__(self, count: int = 6, frames: int = FRAMES) -> None:
+        self.frames = frames
+        rng = np.random.default_rng(0)
+        self.displacements = rng.integers(3, 7, (count, 2)) * rng.choice([-1, 1], (count, 2))
+        self.corners = rng.integers(20, 28, (count, 2))
+        self.grounds = [self._texture(rng, SIZE, 60) for _ in range(count)]
+        self.squares = [self._texture(rng, 16, 140) for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self.grounds)
+
+    def clip(self, index: int) -> np.ndarray:
+        frames = []
+        for step in range(self.frames + 1):
+            x, y = self.corners[index] + np.round(self.displacements[index] * step / self.frames).astype(int)
+            frame = self.grounds[index].copy()
+            frame[y : y + 16, x : x + 16] = self.squares[index]
+            frames.append(frame)
+        return np.stack(frames)
+
+    def optical_flow(self, index: int) -> np.ndarray:
+        x, y = self.corners[index]
+        field = np.zeros((2, SIZE, SIZE), np.float32)
+        field[:, y : y + 16, x : x + 16] = self.displacements[index][:, None, None]
+        return field
+
+    @staticmethod
+    def _texture(rng: np.random.Generator, side: int, brightness: int) -> np.ndarray:
+        noise = rng.integers(0, 100, (side, side, 3), dtype=np.uint8)
+        return cv2.GaussianBlur(noise, (0, 0), 1.5) + np.uint8(brightness)
+
+
+def clip_set(count: int = 6, frames: int = FRAMES) -> ClipSet:
+    """Pass moving squares off as a prepared set: training and evaluation ask no more of one than they have."""
+    return cast(ClipSet, MovingSquares(count, frames))
+
+
+class Silent:
+    """A reporter that keeps what it hears."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.heard: list[tuple[str, int]] = []
+
+    def progress(self, stage: str, clips: int, total: int, figures: dict[str, float]) -> None:
+        self.heard.append((stage, clips))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def stop_after(steps: int) -> Callable[[], bool]:
+    """Make a ``should_stop`` that says yes when asked for the ``steps``-th time."""
+    asked = iter(range(1, 1_000_000))
+    return lambda: next(asked) >= steps
+
+
+def tiny_recipe(*overrides: str) -> Recipe:
+    return load_recipe("tiny-64", [*NARROW, *overrides])
+
+
+def training(*, clips: int, batch: int = 2) -> list[str]:
+    """Say how many clips every stage sees."""
+    return [f"train.{stage}.{key}={value}" for stage in STAGES for key, value in (("clips", clips), ("batch", batch))]
+
+
+@cache
+def tiny_model() -> PokeModel:
+    """Make a model whose latent flow and decoder do something; shared, so nobody may change it."""
+    torch.manual_seed(0)
+    model = PokeModel(tiny_recipe())
+    generator = torch.Generator().manual_seed(1)
+    side = 8
+    z = torch.randn(16, model.recipe.latent_channels, side, side, generator=generator)
+    model.latent_flow.initialise(z, torch.randn(16, model.conditions.channels, side, side, generator=generator))
+    with torch.no_grad():
+        for part in (model.latent_flow, model.autoencoder.decoder):
+            for parameter in part.parameters():
+                parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return model.eval().requires_grad_(False)
