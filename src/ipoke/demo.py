@@ -9,7 +9,7 @@ from ipoke.model import bundled_still, load
 from ipoke.session import sample, start_session, write_samples
 
 MODEL = "scenes-64"
-POKE = Poke(x=40, y=22, dx=9, dy=-4)
+POKE = Poke(x=38, y=137, dx=0, dy=34)
 SAMPLES, SEED = 5, 0
 
 

@@ -42,8 +42,8 @@ class PokeModel(nn.Module):
     >>> import ipoke
     >>> model = ipoke.load("scenes-64")
     >>> still = ipoke.bundled_still()
-    >>> model.poke(still, [ipoke.Poke(x=40, y=22, dx=9, dy=-4)], samples=2, seed=0).shape
-    (2, 11, 64, 64, 3)
+    >>> model.poke(still, [ipoke.Poke(x=38, y=137, dx=0, dy=34)], samples=2, seed=0).shape
+    (2, 11, 256, 256, 3)
     """
 
     def __init__(self, recipe: Recipe) -> None:

@@ -200,8 +200,8 @@ def test_interrupt_stops_within_a_second_or_so(videos, tmp_path):
         process.stdout.readline()
         os.killpg(process.pid, signal.SIGINT)
         begin = time.monotonic()
-        _, errors = process.communicate(timeout=20)
-        assert time.monotonic() - begin < 15  # a fraction of a second on a machine that is not busy
+        _, errors = process.communicate(timeout=90)
+        assert time.monotonic() - begin < 60  # a fraction of a second on a machine that is not busy
     assert process.returncode == 130
     assert errors == b""
     assert 1 <= len(index_rows(tmp_path / "set")) < 7

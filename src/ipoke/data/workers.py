@@ -1,4 +1,4 @@
-"""Videos in parallel: one process each, results in order, and a quick end when the person or the machine says so."""
+"""Work in parallel processes: results in order, and a quick end when the person or the machine says so."""
 
 import contextlib
 import multiprocessing
@@ -7,9 +7,10 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
 
 import cv2
 import torch
@@ -19,8 +20,10 @@ from ipoke.data.clip_writer import EncodedSegment
 from ipoke.data.extract import VideoJob, extract
 
 Extracted = tuple[SourceRow, list[EncodedSegment]]
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 _AHEAD = 2
-"""Videos per process that may be begun before the first of them is taken; bounds the memory for results."""
+"""Jobs per process that may be begun before the first of them is taken; bounds the memory for results."""
 
 
 def extract_in_order(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extracted]:
@@ -36,7 +39,7 @@ def extract_in_order(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extract
     rest = list(jobs)
     while rest:
         try:
-            for result in _extract_in_pool(tuple(rest), workers):
+            for result in in_order(extract, tuple(rest), workers):
                 rest.pop(0)
                 yield result
         except BrokenProcessPool:
@@ -45,19 +48,25 @@ def extract_in_order(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extract
 
 def _alone(job: VideoJob) -> Extracted:
     try:
-        return next(_extract_in_pool([job], 1))
+        return next(in_order(extract, [job], 1))
     except BrokenProcessPool:
         return job.dropped("the process that decoded it died; the file may be broken, or too large for the memory"), []
 
 
-def _extract_in_pool(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extracted]:
+def in_order(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -> Iterator[Result]:
+    """Do the jobs in processes of their own, a few ahead of what is taken, and yield the results in order.
+
+    Raises:
+        BrokenProcessPool: A process died.
+    """
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker)
-    waiting: deque[Future[Extracted]] = deque()
+    waiting: deque[Future[Result]] = deque()
     try:
-        for job in jobs:
-            with interrupts_ignored() if not waiting else contextlib.nullcontext():
-                waiting.append(pool.submit(extract, job))
+        for number, job in enumerate(jobs):
+            # The first job starts all processes.
+            with _interrupts_ignored() if number == 0 else contextlib.nullcontext():
+                waiting.append(pool.submit(work, job))
             if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -72,7 +81,7 @@ def _extract_in_pool(jobs: Sequence[VideoJob], workers: int) -> Iterator[Extract
 
 
 @contextlib.contextmanager
-def interrupts_ignored() -> Generator[None]:
+def _interrupts_ignored() -> Generator[None]:
     """Start processes so that Ctrl-C, which a terminal sends to them too, is left to this one."""
     if threading.current_thread() is not threading.main_thread():
         yield

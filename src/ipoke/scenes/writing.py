@@ -2,22 +2,18 @@
 
 import functools
 import hashlib
-import multiprocessing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
-from ipoke.data.workers import interrupts_ignored
+from ipoke.data.workers import in_order
 from ipoke.errors import InputError
 from ipoke.scenes.scene import Kind, SceneClip, draw_scene
 from ipoke.scenes.simulation import FRAME_S
 
 POKE_STREAM, SPLIT_STREAM = 0x90CE, 0x5917
-AHEAD = 4
-"""Clips handed to a worker process at a time."""
 
 
 def scene_clip(seed: int, index: int, *, size: int, frames: int = 10) -> tuple[Kind, SceneClip]:
@@ -79,25 +75,12 @@ def write_scenes(
         written = clips - len(missing)
         progress(written, clips)
         encode = functools.partial(_encode, settings=settings, seed=seed, test_fraction=test_fraction)
-        for source, segments in _in_order(encode, missing, workers):
+        results = map(encode, missing) if workers == 1 else in_order(encode, missing, workers)
+        for source, segments in results:
             writer.add_encoded(source, segments)
             written += 1
             progress(written, clips)
         return len(writer.done)
-
-
-def _in_order(
-    encode: Callable[[int], tuple[SourceRow, list[EncodedSegment]]], indices: list[int], workers: int
-) -> Iterator[tuple[SourceRow, list[EncodedSegment]]]:
-    """Encode clips, in order, in this process or in several."""
-    if workers == 1 or len(indices) < 2 * AHEAD:
-        yield from map(encode, indices)
-        return
-    context = multiprocessing.get_context("spawn")
-    with interrupts_ignored():
-        pool = context.Pool(workers, initializer=cv2.setNumThreads, initargs=(1,))
-    with pool:
-        yield from pool.imap(encode, indices, chunksize=AHEAD)
 
 
 def _id(index: int) -> str:
