@@ -149,7 +149,7 @@ class TestOtherUses:
         bundled, out = tmp_path / "bundled", tmp_path / "out"
         bundled.mkdir()
         (bundled / "scenes-64.safetensors").write_bytes(model_file.read_bytes())
-        write_png(bundled / "still.png", PICTURE)
+        write_png(bundled / "still.png", PICTURE.repeat(4, axis=0).repeat(4, axis=1))
         monkeypatch.setattr(model, "BUNDLED", bundled)
         answer = ipoke("demo", "--out", out)
         assert answer.code == 0

@@ -26,13 +26,23 @@ def started(*words: str | Path | int) -> Generator[subprocess.Popen[str]]:
     """Start a command in a process group of its own, as a terminal does, and see it gone at the end."""
     command = [sys.executable, "-m", "ipoke", *map(str, words)]
     process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=hear_interrupts,
     )
     try:
         yield process
     finally:
         process.kill()
         process.communicate()
+
+
+def hear_interrupts() -> None:
+    """Undo what a shell does to processes in the background, which would make Ctrl-C unheard."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_until(what: Callable[[], bool], process: subprocess.Popen[str]) -> None:

@@ -144,6 +144,8 @@ def start(tmp_path, out, count, *inputs):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
+        # A shell lets processes in the background not hear Ctrl-C; undo that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

@@ -65,7 +65,7 @@ def in_order(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
     try:
         for number, job in enumerate(jobs):
             # The first job starts all processes.
-            with _interrupts_ignored() if number == 0 else contextlib.nullcontext():
+            with _interrupts_held_back() if number == 0 else contextlib.nullcontext():
                 waiting.append(pool.submit(work, job))
             if len(waiting) >= _AHEAD * workers:
                 yield waiting.popleft().result()
@@ -81,16 +81,19 @@ def in_order(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
 
 
 @contextlib.contextmanager
-def _interrupts_ignored() -> Generator[None]:
-    """Start processes so that Ctrl-C, which a terminal sends to them too, is left to this one."""
-    if threading.current_thread() is not threading.main_thread():
+def _interrupts_held_back() -> Generator[None]:
+    """Start processes so that Ctrl-C, which a terminal sends to them too, is left to this one.
+
+    What they inherit is that the signal waits; here it is delivered as soon as they are started.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _start_worker() -> None:
