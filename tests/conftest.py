@@ -1,11 +1,15 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 import commands
 import tiny
 from ipoke.data.images import write_png
 from ipoke.scenes import write_scenes
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture

@@ -96,6 +96,7 @@ def test_a_value_out_of_range_is_refused_and_named(override, said):
         (["clip_encoder.strides=[[2,2,4],[1,2,2],[2,2,2],[1,1,1]]"], "got 2 by 4, expected square strides"),
         (["clip_encoder.widths=[8, 16, 16]"], "clip_encoder: widths and strides differ in length"),
         (["clip_decoder.widths=[8, 8]"], "clip_decoder.widths: 1 doublings, expected 3"),
+        (["clip_decoder.source_widths=[8, 8]"], "clip_decoder: widths and source_widths differ in length"),
         (["image_encoder.widths=[8, 16, 16, 16]"], "image_encoder.widths: 4 doublings, expected 3"),
         (["poke_encoder.widths=[8]"], "poke_encoder.widths: 1 doublings, expected 3"),
         (["image_encoder.decoder_widths=[8]"], "image_encoder.decoder_widths: 1 doublings, expected 3"),
@@ -141,3 +142,9 @@ def test_a_recipe_is_frozen():
 def test_suggestions_are_only_made_where_something_is_near():
     assert suggestion("sede", ["seed", "clips"]) == " (did you mean seed?)"
     assert suggestion("zzz", ["seed", "clips"]) == ""
+
+
+def test_a_painting_decoder_needs_no_widths_for_the_source():
+    assert load_recipe("tiny-64", ["clip_decoder.output=paint", "clip_decoder.source_widths=[]"])
+    with pytest.raises(InputError, match=r"clip_decoder\.output: got 'warp'"):
+        load_recipe("tiny-64", ["clip_decoder.output=warp"])

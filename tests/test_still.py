@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipoke.autoencoder.clip_decoder import DecodedFrames
+from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
 from ipoke.still import MAX_SIDE, Still
@@ -20,11 +20,11 @@ def picture(height, width):
     return ramps.astype(np.uint8)
 
 
-def held(displacement, shown, frames=2):
+def held(origin, shown, frames=2):
     """Say the same of every pixel of every frame."""
     clip = torch.zeros(1, frames, 3, 64, 64)
-    field = torch.tensor(displacement).view(1, 1, 2, 1, 1).expand(1, frames, 2, 64, 64)
-    return DecodedFrames(clip, clip, field, torch.full((1, frames, 1, 64, 64), shown))
+    field = torch.tensor(origin).view(1, 1, 2, 1, 1).expand(1, frames, 2, 64, 64)
+    return DecodedFrames(clip, clip, -field, field, torch.full((1, frames, 1, 64, 64), shown))
 
 
 @pytest.mark.parametrize(("height", "width"), SIZES)
@@ -32,7 +32,8 @@ def test_a_picture_comes_back_in_its_own_size_as_frame_0(height, width):
     image = picture(height, width)
     still = Still(image, 64)
     assert still.source.shape == (1, 3, 64, 64)
-    for decoded in (held([0.0, 0.0], 1.0), DecodedFrames(torch.zeros(1, 2, 3, 64, 64), torch.zeros(0), None, None)):
+    painted = DecodedFrames(torch.zeros(1, 2, 3, 64, 64), torch.zeros(0), None, None, None)
+    for decoded in (held([0.0, 0.0], 1.0), painted):
         frames = still.compose(decoded)
         assert frames.shape == (1, 3, height, width, 3)
         np.testing.assert_array_equal(frames[0, 0], image)

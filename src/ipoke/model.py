@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
-from ipoke.autoencoder.clip_decoder import DecodedFrames
+from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.images import read_image
 from ipoke.data.optical_flow import estimator
@@ -56,9 +56,14 @@ class PokeModel(nn.Module):
             recipe.latent_flow, channels=recipe.latent_channels, cond_channels=self.conditions.channels
         )
 
-    def encode(self, clip: Float[Tensor, "b t 3 s s"]) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of the posterior of z for clips in [-1, 1], frame 0 being the source."""
-        return self.autoencoder.encode(clip)
+    def encode(
+        self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the posterior of z for clips in [-1, 1], frame 0 being the source.
+
+        An encoder that sees tracks finds them in the clip where they are not given.
+        """
+        return self.autoencoder.encode(clip, tracks)
 
     def condition(self, x0: Float[Tensor, "b 3 s s"], poke_map: Float[Tensor, "b 2 s s"]) -> Float[Tensor, "b k 8 8"]:
         """Encode source frames in [-1, 1] and poke maps in px into the condition of the latent flow."""
@@ -214,12 +219,7 @@ class PokeModel(nn.Module):
         decoded = self.autoencoder.decode(
             z, source.expand(len(z), -1, -1, -1), frames or self.recipe.clip.frames, modulations=repeated
         )
-        return DecodedFrames(
-            decoded.clip.cpu(),
-            decoded.paint.cpu(),
-            None if decoded.displacement is None else decoded.displacement.cpu(),
-            None if decoded.shown is None else decoded.shown.cpu(),
-        )
+        return decoded.cpu()
 
     def save(self, path: Path, facts: dict[str, str]) -> None:
         """Write weights in half precision, with the recipe and facts about their making, to a safetensors file."""

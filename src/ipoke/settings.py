@@ -85,6 +85,9 @@ class ClipEncoderSettings(Section):
     sees_change: bool = False
     """Also feed every frame minus the source frame (6 channels), so that motion need not be found first. Differs from
     the original, which has the frames alone."""
+    sees_tracks: bool = False
+    """Also feed where every source pixel is in each frame (2 channels). Differs from the original, which must find
+    motion by itself."""
 
 
 class ClipDecoderSettings(Section):
@@ -99,9 +102,11 @@ class ClipDecoderSettings(Section):
     spade_width: PositiveInt = 128
     groups: PositiveInt = 16
     spectral_norm: bool = True
-    output: Literal["paint", "warp"] = "paint"
-    """``paint``: the paper's, RGB from the last feature map. ``warp``: move the source's pixels by a predicted
-    displacement and paint only what was hidden."""
+    output: Literal["paint", "move"] = "paint"
+    """``paint``: the paper's, RGB from the last feature map. ``move``: move the source's pixels by a predicted
+    displacement and paint only what was hidden; without spade_width, groups and spectral_norm."""
+    source_widths: tuple[PositiveInt, ...] = ()
+    """``move`` only: widths of the source's features, one per entry of ``widths``, coarse to fine."""
 
 
 class AutoencoderLossSettings(Section):
@@ -112,8 +117,10 @@ class AutoencoderLossSettings(Section):
     """The same at 1/2 and 1/4 of the side. Differs from the original, which has none."""
     perceptual: NonNegative = 10.0
     kl: NonNegative = 1e-7
-    displacement: NonNegative = 0.0
-    """L1 between the decoder's displacement of the last frame and the optical flow of the clip, px (``warp`` only)."""
+    motion: NonNegative = 0.0
+    """Error of the decoder's motion of the last frame against the optical flow of the clip, px (``move`` only)."""
+    motion_between: NonNegative = 0.0
+    """The same for the frames before, against the clip's tracks."""
     adversarial_static: NonNegative = 1.0
     adversarial_temporal: NonNegative = 1.0
     feature_matching: NonNegative = 1.0
@@ -154,6 +161,9 @@ class ConditionEncoderSettings(Section):
     sees_poked: bool = False
     """Poke encoder only: also feed where the map was poked, so that a pin (zero displacement) can be told from no poke.
     Differs from the original, which cannot express pins."""
+    error: Literal["absolute", "squared"] = "absolute"
+    """Poke encoder only: what pre-training descends. The squared error asks for the mean of the motion that a poke can
+    mean; the absolute one, as in the original, for its median, which is standing still at most places."""
     sees_source: bool = True
     """Poke encoder only: also feed the source frame (5 channels); without it the poke map alone (2 channels)."""
 
@@ -261,6 +271,8 @@ class Recipe(Section):
         ):
             if 2**count != ups:
                 raise ValueError(f"{name}: {count} doublings, expected {ups.bit_length() - 1} at {self.clip.size} px")
+        if self.clip_decoder.output == "move" and len(self.clip_decoder.source_widths) != len(self.clip_decoder.widths):
+            raise ValueError("clip_decoder: widths and source_widths differ in length")
         levels = len(self.latent_flow.steps)
         if levels > 1 and self.latent_channels % (levels + 1):
             raise ValueError(

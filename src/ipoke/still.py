@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from ipoke.autoencoder.clip_decoder import DecodedFrames
+from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.data.optical_flow import warp
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
@@ -85,12 +85,12 @@ class Still:
         source = self._shown
         clips = []
         for sample in range(samples):
-            if decoded.displacement is None or decoded.shown is None:
+            if decoded.origin is None or decoded.shown is None:
                 clip = _enlarge(decoded.clip[sample], side)
             else:
-                displacement = _enlarge(decoded.displacement[sample], side) * (side / self.size)
+                origin = _enlarge(decoded.origin[sample], side) * (side / self.size)
                 shown = _enlarge(decoded.shown[sample], side)
-                moved = warp(source.expand(frames, -1, -1, -1), displacement)
+                moved = warp(source.expand(frames, -1, -1, -1), origin)
                 clip = torch.lerp(_enlarge(decoded.paint[sample], side), moved, shown)
             clips.append(frames_from_clip(torch.cat([source, clip.clamp(-1, 1)])))
         scale = side * self._factor / self.size

@@ -3,34 +3,40 @@ from typing import Any
 import pytest
 import torch
 
-from ipoke.autoencoder.clip_encoder import ClipEncoder, sample_posterior
+from ipoke.autoencoder.clip_encoder import TRACK_UNIT_PX, ClipEncoder, sample_posterior
 from ipoke.autoencoder.discriminators import TemporalDiscriminator
+from ipoke.data.tracks import tracks
 from ipoke.settings import DiscriminatorSettings
-from tiny import tiny_model, tiny_recipe
+from ipoke.tensors import clip_from_frames
+from tiny import MovingSquares, tiny_model, tiny_recipe
 
 
 def clip(frames=4, seed=0):
     return torch.rand(2, frames + 1, 3, 64, 64, generator=torch.Generator().manual_seed(seed)) * 2 - 1
 
 
+def unmoved(frames=4):
+    return torch.zeros(2, frames, 2, 64, 64)
+
+
 def test_any_number_of_frames_is_read():
     encoder = tiny_model().autoencoder.encoder
     for frames in (1, 4, 20):
-        mean, logvar = encoder(clip(frames))
+        mean, logvar = encoder(clip(frames), unmoved(frames))
         assert mean.shape == logvar.shape == (2, 8, 8, 8)
 
 
 def test_every_frame_is_seen_the_source_and_the_last_included():
     encoder = tiny_model().autoencoder.encoder
     x = clip().requires_grad_()
-    encoder(x)[0].square().sum().backward()
+    encoder(x, unmoved())[0].square().sum().backward()
     assert x.grad is not None
     assert (x.grad.square().sum((0, 2, 3, 4)) > 0).all()
 
 
 def test_clips_of_a_batch_do_not_meet():
     encoder, x = tiny_model().autoencoder.encoder, clip()
-    torch.testing.assert_close(encoder(x)[0][1:], encoder(x[1:])[0], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(encoder(x, unmoved())[0][1:], encoder(x[1:], unmoved()[1:])[0], atol=1e-5, rtol=1e-4)
 
 
 def test_the_change_since_the_source_is_fed_where_asked():
@@ -42,10 +48,45 @@ def test_the_change_since_the_source_is_fed_where_asked():
         encoder.stem[0].weight[:, :3] = 0
         still, moved = x[:, :1].expand_as(x).clone(), x[:, :1].expand_as(x).clone()
         moved[:, -1] = x[:, -1]
-        assert not torch.allclose(encoder(moved)[0], encoder(still)[0])
-        torch.testing.assert_close(encoder(still)[0], encoder(-still)[0])
+        assert not torch.allclose(encoder(moved, unmoved())[0], encoder(still, unmoved())[0])
+        torch.testing.assert_close(encoder(still, unmoved())[0], encoder(-still, unmoved())[0])
     blind: Any = ClipEncoder(tiny_recipe("clip_encoder.sees_change=false").clip_encoder, 8)
-    assert blind.stem[0].in_channels == 3
+    assert blind.stem[0].in_channels == 5
+
+
+def test_tracks_are_seen_where_asked():
+    encoder, x = tiny_model().autoencoder.encoder, clip()
+    moved = unmoved()
+    moved[:, -1, 0, 20:30, 20:30] = 5.0
+    assert not torch.allclose(encoder(x, moved)[0], encoder(x, unmoved())[0])
+    with pytest.raises(ValueError, match="tracks: got none"):
+        encoder(x)
+    blind: Any = ClipEncoder(tiny_recipe("clip_encoder.sees_tracks=false").clip_encoder, 8)
+    assert blind.stem[0].in_channels == 6
+    assert torch.equal(blind(x)[0], blind(x, moved)[0])
+
+
+def test_tracks_lie_beside_the_frames_they_lead_to():
+    encoder: Any = ClipEncoder(tiny_recipe().clip_encoder, 8)
+    seen = []
+    encoder.stem.register_forward_pre_hook(lambda stem, inputs: seen.append(inputs[0]))
+    x, moved = clip(), torch.randn(2, 4, 2, 64, 64, generator=torch.Generator().manual_seed(1))
+    encoder(x, moved)
+    frames, change, displacements = seen[0].transpose(1, 2).split([3, 3, 2], 2)
+    torch.testing.assert_close(frames, x)
+    torch.testing.assert_close(change, x - x[:, :1])
+    assert not displacements[:, 0].any()
+    torch.testing.assert_close(displacements[:, 1:], moved / TRACK_UNIT_PX)
+
+
+def test_tracks_that_are_not_given_are_found():
+    autoencoder = tiny_model().autoencoder
+    frames = MovingSquares(2)
+    x = torch.stack([clip_from_frames(frames.clip(index)) for index in range(2)])
+    given = torch.stack([torch.from_numpy(tracks(frames.clip(index))) for index in range(2)])
+    assert given.abs().max() > 1
+    for found, wanted in zip(autoencoder.encode(x), autoencoder.encode(x, given), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_the_posterior_starts_as_wide_as_asked():

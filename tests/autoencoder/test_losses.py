@@ -4,14 +4,15 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ipoke.autoencoder.clip_decoder import DecodedFrames
 from ipoke.autoencoder.losses import (
-    displacement_error,
+    MOST_WEIGHT,
+    SMALL_ERROR_PX,
     feature_matching,
     gradient_penalty,
     hinge_discriminator,
     hinge_generator,
     kl_to_standard_normal,
+    motion_error,
     pyramid_l1,
 )
 from ipoke.data.optical_flow import warp
@@ -72,12 +73,6 @@ def test_the_pyramid_in_closed_form():
     assert pyramid_l1(coarse, target).item() == pytest.approx(0.5)
 
 
-def decoded(displacement):
-    clip = torch.zeros(len(displacement), 2, 3, SIDE, SIDE)
-    nothing = torch.zeros_like(displacement)
-    return DecodedFrames(clip, clip, torch.stack([nothing + 99, displacement], 1), clip[:, :, :1])
-
-
 def grid():
     y, x = torch.meshgrid(torch.arange(SIDE), torch.arange(SIDE), indexing="ij")
     return torch.stack([x, y])[None].float()
@@ -90,45 +85,70 @@ def constant(dx, dy):
 PLAIN = torch.zeros(1, 3, SIDE, SIDE)
 
 
-def test_the_exact_backward_field_has_no_displacement_error():
-    matrix = torch.tensor([[-0.2, 0.1], [-0.05, -0.1]])
-    centre = torch.full((1, 2, 1, 1), (SIDE - 1) / 2)
-    forward = torch.einsum("ij,bjhw->bihw", matrix, grid() - centre)
-    # q = c + (I + A)(p - c), so the way back from q is -A (I + A)^-1 (q - c).
-    backward = torch.einsum("ij,bjhw->bihw", -matrix @ torch.linalg.inv(torch.eye(2) + matrix), grid() - centre)
-    assert displacement_error(decoded(backward), forward, PLAIN, PLAIN).item() < 1e-5
-    assert displacement_error(decoded(-forward), forward, PLAIN, PLAIN).item() > 0.05
-    assert displacement_error(decoded(forward), forward, PLAIN, PLAIN).item() > 1
+def test_the_exact_motion_has_no_error():
+    motion = 0.1 * (grid() - SIDE / 2)
+    assert motion_error(motion, motion, PLAIN, PLAIN).item() == pytest.approx(0, abs=1e-6)
+    assert motion_error(-motion, motion, PLAIN, PLAIN).item() > 1
+    assert motion_error(motion.flip(1), motion, PLAIN, PLAIN).item() > 0.5
 
 
-def test_the_displacement_error_grows_with_the_error():
-    forward = constant(2.0, -1.0)
-    errors = [
-        displacement_error(decoded(constant(-2.0 + off, 1.0 - 3 * off)), forward, PLAIN, PLAIN).item()
-        for off in (0.0, 0.5, 1.0)
-    ]
-    assert errors == pytest.approx([0, (0.5 + 1.5) / 2, (1.0 + 3.0) / 2], abs=1e-5)
+@pytest.mark.parametrize("off", [0.1, 1.0, 5.0])
+def test_the_motion_error_in_closed_form(off):
+    still, moving = constant(0.0, 0.0), constant(3.0, -4.0)
+    rounded = math.sqrt(2 * off**2 + SMALL_ERROR_PX**2) - SMALL_ERROR_PX
+    assert motion_error(still + off, still, PLAIN, PLAIN).item() == pytest.approx(rounded, rel=1e-4)
+    weight = 1 + MOST_WEIGHT
+    assert motion_error(moving - off, moving, PLAIN, PLAIN).item() == pytest.approx(weight * rounded, rel=1e-4)
+    slow = constant(0.0, 1.5)
+    assert motion_error(slow + off, slow, PLAIN, PLAIN).item() == pytest.approx(2.5 * rounded, rel=1e-4)
 
 
-def test_the_displacement_error_ignores_hidden_points():
-    source, last = PLAIN.clone(), PLAIN.clone()
-    last[:, :, :, SIDE // 2 :] = 1.0
+def test_predicting_no_motion_is_left_behind():
+    predicted = torch.zeros(1, 2, SIDE, SIDE, requires_grad=True)
+    wanted = constant(0.0, 0.0).clone()
+    wanted[:, 0, :4, :4] = 2.0
+    motion_error(predicted, wanted, PLAIN, PLAIN).backward()
+    assert predicted.grad is not None
+    assert (predicted.grad[:, 0, :4, :4] < 0).all()
+    assert not predicted.grad[:, :, 5:].any()
+    assert not predicted.grad[:, 1].any()
+
+
+def test_the_motion_error_ignores_hidden_points():
+    source, frame = PLAIN.clone(), PLAIN.clone()
+    frame[:, :, :, SIDE // 2 :] = 1.0
     wrong = constant(0.0, 0.0).clone()
     wrong[:, :, :, SIDE // 2 :] = 7.0
     still = constant(0.0, 0.0)
-    assert displacement_error(decoded(wrong), still, source, last).item() < 1e-6
-    assert displacement_error(decoded(wrong), still, source, source).item() == pytest.approx(3.5, rel=1e-4)
+    everything = motion_error(wrong, still, source, source).item()
+    assert motion_error(wrong, still, source, frame).item() < 1e-3 * everything
 
 
 def test_points_that_look_alike_count_fully_after_they_moved():
-    source = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
-    forward = constant(4.0, 0.0)
-    last = warp(source, -forward)
-    error = displacement_error(decoded(constant(-3.0, 0.0)), forward, source, last).item()
-    assert error == pytest.approx(0.5 * (SIDE - 4) / SIDE, rel=0.05)
+    source = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    motion = constant(4.0, 0.0)
+    frame = warp(source, -motion)
+    full = motion_error(constant(3.0, 0.0), motion, PLAIN, PLAIN).item()
+    assert motion_error(constant(3.0, 0.0), motion, source, frame).item() == pytest.approx(
+        full * (SIDE - 4) / SIDE, rel=0.05
+    )
 
 
-def test_a_decoder_that_only_paints_has_no_displacement_error():
-    clip = torch.zeros(1, 1, 3, SIDE, SIDE)
-    with pytest.raises(ValueError, match="predicts no displacement"):
-        displacement_error(DecodedFrames(clip, clip, None, None), constant(0, 0), PLAIN, PLAIN)
+@pytest.mark.parametrize(("mismatch", "share"), [(0.0, 1.0), (0.15, math.exp(-0.25)), (0.3, math.exp(-1)), (1.2, 0.0)])
+def test_a_point_counts_by_how_alike_it_looks(mismatch, share):
+    still, wrong = constant(0.0, 0.0), constant(2.0, -1.0)
+    full = motion_error(wrong, still, PLAIN, PLAIN).item()
+    assert motion_error(wrong, still, PLAIN, PLAIN + mismatch).item() == pytest.approx(share * full, abs=1e-5)
+
+
+def test_the_pull_of_a_motion_error_has_the_same_size_far_away_and_ends_at_the_target():
+    wanted = constant(3.0, -4.0)
+    pulls = []
+    for share in (0.0, 0.5, 1.0):
+        predicted = (share * wanted).clone().requires_grad_()
+        motion_error(predicted, wanted, PLAIN, PLAIN).backward()
+        assert predicted.grad is not None
+        pulls.append(predicted.grad[0].sum((1, 2)))
+    torch.testing.assert_close(pulls[0], (1 + MOST_WEIGHT) * torch.tensor([-0.6, 0.8]), rtol=0.01, atol=0)
+    torch.testing.assert_close(pulls[1], pulls[0], rtol=0.02, atol=0)
+    assert not pulls[2].any()

@@ -97,7 +97,7 @@ def test_the_defaults_are_the_papers_for_64_px():
     assert (losses.reconstruction_l1, losses.perceptual, losses.kl) == (10, 10, 1e-7)
     assert (losses.adversarial_static, losses.adversarial_temporal) == (1, 1)
     assert (losses.feature_matching, losses.gradient_penalty, losses.adversarial_start) == (1, 1, 0)
-    assert (losses.pyramid_l1, losses.displacement) == (0, 0)
+    assert (losses.pyramid_l1, losses.motion, losses.motion_between) == (0, 0, 0)
     assert recipe.latent_flow.steps == (10, 5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1)
     assert (recipe.latent_flow.coupling_width, recipe.latent_flow.masked_width) == (2048, 4)
     assert not recipe.latent_flow.conditional_couplings
@@ -145,6 +145,26 @@ def test_the_decoder_doubles_from_the_latent_grid_to_the_clip(size):
     sides = [16, 32, 64, 128][: len(scales)]
     assert scales == [(2, width, side, side) for width, side in zip(recipe.clip_decoder.widths[1:], sides, strict=True)]
     assert clip.shape == (2, 10, 3, size, size)
+
+
+@pytest.mark.parametrize(
+    ("size", "widths", "source_widths"),
+    [(64, (32, 24, 16, 8), (20, 12, 10, 6)), (128, (32, 24, 16, 8, 4), (20, 12, 10, 6, 3))],
+)
+def test_the_moving_decoder_meets_the_source_at_every_side_from_the_latent_grid_on(size, widths, source_widths):
+    decoder = ClipDecoderSettings(output="move", widths=widths, source_widths=source_widths)
+    recipe = paper_recipe(size, 32).model_copy(update={"clip_decoder": decoder})
+    with torch.device("meta"):
+        autoencoder = ClipAutoencoder(recipe)
+        source = torch.empty(2, 3, size, size)
+        scales = [modulation.scale.shape for modulation in autoencoder.decoder.modulations(source)]
+        decoded = autoencoder.decoder(torch.empty(2, 10, 32, 8, 8), source)
+    sides = [8, 16, 32, 64, 128][: len(widths)]
+    assert scales == [(2, width, side, side) for width, side in zip(widths, sides, strict=True)]
+    channels = {"clip": 3, "paint": 3, "motion": 2, "origin": 2, "shown": 1}
+    for name, part in decoded._asdict().items():
+        assert part is not None
+        assert part.shape == (2, 10, channels[name], size, size)
 
 
 @pytest.mark.parametrize(("size", "patches"), [(64, 6), (128, 14)])

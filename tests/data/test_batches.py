@@ -1,5 +1,6 @@
 import threading
 import time
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from ipoke.data.batches import (
     training_batches,
     training_item,
 )
+from ipoke.data.tracks import tracks
 from ipoke.errors import InputError
 from ipoke.settings import AugmentSettings, PokeSettings
 
@@ -48,7 +50,7 @@ class BrokenClips(Clips):
 
 
 def take(count, clips=None, **changes):
-    arguments = {"seed": 3, "batch": 4, "start": 0, **changes}
+    arguments: dict[str, Any] = {"seed": 3, "batch": 4, "start": 0, **changes}
     batches = training_batches(clips or Clips(), POKES, AUGMENT, **arguments)
     taken = [next(batches) for _ in range(count)]
     batches.close()
@@ -160,6 +162,21 @@ def test_the_map_of_a_batch_holds_the_pokes_of_its_items():
         assert batch.is_zero_poke[k] == item.is_zero_poke
         np.testing.assert_array_equal(batch.optical_flow[k].numpy(), item.optical_flow)
     assert 0 < batch.is_zero_poke.sum() < 16
+
+
+def test_a_batch_has_the_tracks_of_its_items_where_asked():
+    clips = Clips()
+    arguments: dict[str, Any] = {"seed": 2, "first": 30, "batch": 12}
+    assert training_batch(clips, POKES, AUGMENT, **arguments).tracks.shape == (12, 0, 2, SIZE, SIZE)
+    batch = training_batch(clips, POKES, AUGMENT, **arguments, with_tracks=True)
+    for k in range(12):
+        item = training_item(clips, POKES, AUGMENT, seed=2, n=30 + k)
+        np.testing.assert_array_equal(batch.tracks[k].numpy(), tracks(item.frames))
+    assert batch.is_zero_poke.any()
+    assert not batch.tracks[batch.is_zero_poke].any()
+    assert batch.tracks[~batch.is_zero_poke].any()
+    (streamed,) = take(1, seed=2, start=30, batch=12, with_tracks=True)
+    assert torch.equal(streamed.tracks, batch.tracks)
 
 
 def test_pins_are_added_without_changing_the_pokes():

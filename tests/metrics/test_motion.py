@@ -7,15 +7,11 @@ from ipoke.data.poke import Poke
 from ipoke.metrics.motion import poke_response
 
 
-def says(dx, dy, at):
-    """Make an estimator that finds one displacement at one pixel and nothing elsewhere."""
-
-    def measure(first, last):
-        field = np.zeros((2, 64, 64), np.float32)
-        field[:, at[1], at[0]] = dx, dy
-        return field
-
-    return measure
+def moved(dx, dy, at):
+    """Make a field with one displacement at one pixel and nothing elsewhere."""
+    field = np.zeros((2, 64, 64), np.float32)
+    field[:, at[1], at[0]] = dx, dy
+    return field
 
 
 def textured(size=96):
@@ -24,16 +20,14 @@ def textured(size=96):
     return ((smooth - smooth.min()) / np.ptp(smooth) * 255).astype(np.uint8)
 
 
-BLANK = np.zeros((64, 64, 3), np.uint8)
-
-
 def test_a_known_translation_is_a_full_response():
     image = textured()
     first, last = image[16:80, 16:80], image[14:78, 11:75]
-    response = poke_response(first, last, Poke(x=30, y=33, dx=5, dy=2), estimator("dis"))
+    optical_flow = estimator("dis")(first, last)
+    response = poke_response(optical_flow, Poke(x=30, y=33, dx=5, dy=2))
     assert response.endpoint_error_px < 0.5
     assert response.reach == pytest.approx(1, abs=0.1)
-    against = poke_response(first, last, Poke(x=30, y=33, dx=-5, dy=-2), estimator("dis"))
+    against = poke_response(optical_flow, Poke(x=30, y=33, dx=-5, dy=-2))
     assert against.reach == pytest.approx(-1, abs=0.1)
     assert against.endpoint_error_px == pytest.approx(2 * np.hypot(5, 2), abs=0.5)
 
@@ -43,10 +37,10 @@ def test_a_known_translation_is_a_full_response():
     [((6, 8), 0, 1), ((0, 0), 10, 0), ((3, 4), 5, 0.5), ((-8, 6), np.hypot(14, 2), 0), ((12, 16), 10, 2)],
 )
 def test_the_response_in_closed_form(measured, error, reach):
-    got = poke_response(BLANK, BLANK, Poke(x=20.4, y=10.6, dx=6, dy=8), says(*measured, at=(20, 11)))
+    got = poke_response(moved(*measured, at=(20, 11)), Poke(x=20.4, y=10.6, dx=6, dy=8))
     assert (got.endpoint_error_px, got.reach) == pytest.approx((error, reach), abs=1e-6)
 
 
 def test_a_pin_has_no_direction():
     with pytest.raises(ValueError, match="got a pin"):
-        poke_response(BLANK, BLANK, Poke(20, 11, 0, 0), says(0, 0, at=(20, 11)))
+        poke_response(moved(0, 0, at=(20, 11)), Poke(20, 11, 0, 0))

@@ -68,6 +68,8 @@ def test_the_figures_are_plausible(folder):
         metrics["poke_endpoint_error_px_ground_truth"]["value"] < metrics["poke_endpoint_error_px_no_motion"]["value"]
     )
     assert metrics["poke_reach_ground_truth"]["value"] == pytest.approx(1, abs=0.3)
+    assert metrics["poke_followed_error_px_ground_truth"]["value"] < 1
+    assert metrics["poke_followed_reach_ground_truth"]["value"] == pytest.approx(1, abs=0.2)
     lengths = [float(abs(complex(*vector))) for vector in MovingSquares().displacements]
     assert min(lengths) <= metrics["poke_endpoint_error_px_no_motion"]["value"] <= max(lengths)
 

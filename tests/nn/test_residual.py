@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ipoke.nn.normalisation import group_norm, weight_wrap
-from ipoke.nn.residual import ResidualBlock, UpBlock
+from ipoke.nn.residual import PlainResidualBlock, ResidualBlock, UpBlock
 
 
 @pytest.mark.parametrize(("groups", "channels", "expected"), [(16, 32, 16), (16, 24, 8), (4, 6, 2), (3, 8, 1)])
@@ -42,6 +42,15 @@ def test_without_norms_a_block_keeps_the_size_of_what_it_sees():
     x = torch.randn(1, 3, 8, 8)
     assert block(3 * x).norm() > 2 * block(x).norm()
     assert not any(isinstance(module, nn.GroupNorm | nn.InstanceNorm2d) for module in block.modules())
+
+
+def test_a_plain_residual_block_starts_as_the_identity_and_keeps_sizes():
+    block = PlainResidualBlock(4)
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(block(x), x)
+    with torch.no_grad():
+        block.second.weight.normal_(generator=torch.Generator().manual_seed(1))
+    assert (block(100 * x) - 100 * x).abs().mean() > 10 * (block(x) - x).abs().mean()
 
 
 @pytest.mark.parametrize("normed", [False, True])

@@ -21,7 +21,8 @@ STEPS = 10
 TERMS = (
     "reconstruction_l1",
     "pyramid_l1",
-    "displacement",
+    "motion",
+    "motion_between",
     "kl",
     "static_hinge",
     "temporal_hinge",

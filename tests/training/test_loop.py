@@ -84,6 +84,8 @@ def test_a_finished_run_holds_what_it_promises(whole):
     assert "adversarial_temporal" in rows(whole, "autoencoder")[-1]
     assert "adversarial_temporal" not in rows(whole, "autoencoder")[0]
     assert "image_hinge" in rows(whole, "image_encoder")[-1]
+    assert {"motion", "motion_between"} <= rows(whole, "autoencoder")[0].keys()
+    assert "unexplained_variance" in rows(whole, "poke_encoder")[0]
 
 
 def test_the_model_holds_the_average_weights_of_every_stage(whole):
@@ -175,7 +177,7 @@ def autoencoder_loop(out, should_stop):
 
 def batches_from(start):
     recipe = tiny_recipe()
-    return training_batches(clip_set(), recipe.pokes, recipe.augment, seed=0, batch=2, start=start)
+    return training_batches(clip_set(), recipe.pokes, recipe.augment, seed=0, batch=2, start=start, with_tracks=True)
 
 
 def not_a_number(mean, logvar):

@@ -1,12 +1,18 @@
 """E, GRU and G together."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.autoencoder.clip_decoder import DecodedFrames, FrameDecoder, LatentRollout
 from ipoke.autoencoder.clip_encoder import ClipEncoder
+from ipoke.autoencoder.decoded_frames import DecodedFrames
+from ipoke.autoencoder.latent_rollout import LatentRollout
+from ipoke.autoencoder.moving_decoder import MovingDecoder
+from ipoke.autoencoder.painting_decoder import PaintingDecoder
+from ipoke.data.tracks import tracks as find_tracks
 from ipoke.nn.spade import Modulation
 from ipoke.settings import Recipe
+from ipoke.tensors import frames_from_clip
 
 
 class ClipAutoencoder(nn.Module):
@@ -17,11 +23,19 @@ class ClipAutoencoder(nn.Module):
         self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels)
         decoder = recipe.clip_decoder
         self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
-        self.decoder = FrameDecoder(recipe.clip_decoder, recipe.latent_channels)
+        make = MovingDecoder if decoder.output == "move" else PaintingDecoder
+        self.decoder = make(decoder, recipe.latent_channels)
 
-    def encode(self, clip: Float[Tensor, "b t 3 s s"]) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of the posterior of z, each (b, c_z, 8, 8)."""
-        return self.encoder(clip)
+    def encode(
+        self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of the posterior of z, each (b, c_z, 8, 8).
+
+        An encoder that sees ``tracks`` finds them in the clip where they are not given.
+        """
+        if self.encoder.sees_tracks and tracks is None:
+            tracks = torch.stack([torch.from_numpy(find_tracks(frames_from_clip(one))) for one in clip]).to(clip.device)
+        return self.encoder(clip, tracks)
 
     def decode(
         self,

@@ -1,6 +1,7 @@
 """E: from a clip to the posterior of its latent."""
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -18,9 +19,10 @@ class ClipEncoder(nn.Module):
     def __init__(self, settings: ClipEncoderSettings, latent_channels: int) -> None:
         super().__init__()
         widths, strides = settings.widths, settings.strides
-        self.sees_change = settings.sees_change
+        self.sees_change, self.sees_tracks = settings.sees_change, settings.sees_tracks
+        inputs = 3 + 3 * self.sees_change + 2 * self.sees_tracks
         self.stem = nn.Sequential(
-            nn.Conv3d(6 if settings.sees_change else 3, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
+            nn.Conv3d(inputs, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
             group_norm(settings.groups, widths[0]),
             nn.ReLU(inplace=True),
         )
@@ -38,15 +40,26 @@ class ClipEncoder(nn.Module):
             nn.init.constant_(self.logvar.bias, settings.initial_logvar)
 
     def forward(
-        self, clip: Float[Tensor, "b t 3 s s"]
+        self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
     ) -> tuple[Float[Tensor, "b c_z h_z w_z"], Float[Tensor, "b c_z h_z w_z"]]:
         """Return mean and log-variance of the latent, float32.
 
-        Time that the strides leave over is averaged, so any number of frames is read.
+        Tracks (px) are those of `ipoke.data.tracks`, for an encoder that sees them. Time that the strides leave over is
+        averaged, so any number of frames is read.
         """
-        seen = torch.cat([clip, clip - clip[:, :1]], 2) if self.sees_change else clip
-        features = self.blocks(self.stem(seen.transpose(1, 2))).mean(2)
+        seen = [clip]
+        if self.sees_change:
+            seen.append(clip - clip[:, :1])
+        if self.sees_tracks:
+            if tracks is None:
+                raise ValueError("clip encoder: tracks: got none, expected the tracks of the clip")
+            seen.append(F.pad(tracks / TRACK_UNIT_PX, (0, 0, 0, 0, 0, 0, 1, 0)))
+        features = self.blocks(self.stem(torch.cat(seen, 2).transpose(1, 2))).mean(2)
         return self.mean(features).float(), self.logvar(features).float()
+
+
+TRACK_UNIT_PX = 4.0
+"""Displacement that counts as 1 at the input of the encoder."""
 
 
 def sample_posterior(

@@ -5,7 +5,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ipoke.autoencoder.clip_decoder import DecodedFrames
 from ipoke.data.optical_flow import warp
 
 
@@ -45,24 +44,26 @@ def pyramid_l1(clip: Float[Tensor, "b t 3 s s"], target: Float[Tensor, "b t 3 s 
     return torch.stack(terms).mean()
 
 
-def displacement_error(
-    decoded: DecodedFrames,
-    optical_flow: Float[Tensor, "b 2 s s"],
-    source: Float[Tensor, "b 3 s s"],
-    last: Float[Tensor, "b 3 s s"],
+def motion_error(
+    motion: Float[Tensor, "n 2 s s"],
+    optical_flow: Float[Tensor, "n 2 s s"],
+    source: Float[Tensor, "n 3 s s"],
+    frame: Float[Tensor, "n 3 s s"],
 ) -> Float[Tensor, ""]:
-    """Disagreement, px, between the decoder's displacement of the last frame and the clip's optical flow.
+    """Disagreement, px, between the decoder's motion of a frame and the optical flow from the source to that frame.
 
-    A point p of the source is at p + F(p) in the last frame, so the decoder should send p + F(p) back by -F(p). Points
-    that the last frame does not show where the optical flow says (they look different there) count little.
+    The distance of both displacements, rounded off below `SMALL_ERROR_PX` so that it can be descended from zero.
+    Pixels that move far count more, up to five times: most pixels of most clips stand still. Points that the frame does
+    not show where the optical flow says (they look different there) count little.
     """
-    if decoded.displacement is None:
-        raise ValueError("displacement_error: this decoder predicts no displacement (clip_decoder.output is 'paint')")
-    back = warp(decoded.displacement[:, -1], optical_flow)
-    mismatch = (warp(last, optical_flow) - source).abs().mean(1, keepdim=True)
-    weight = torch.exp(-(mismatch / VISIBLE_MISMATCH).square())
-    return (weight * (back + optical_flow).abs()).mean()
+    distance = ((motion - optical_flow).square().sum(1) + SMALL_ERROR_PX**2).sqrt() - SMALL_ERROR_PX
+    moving = 1 + optical_flow.norm(dim=1).clamp(max=MOST_WEIGHT)
+    mismatch = (warp(frame, optical_flow) - source).abs().mean(1)
+    visible = torch.exp(-(mismatch / VISIBLE_MISMATCH).square())
+    return (visible * moving * distance).mean()
 
 
-VISIBLE_MISMATCH = 0.15
-"""Difference of pixels, in [-1, 1], at which a point counts 1/e: about 19 grey levels, above noise and shading."""
+SMALL_ERROR_PX = 0.3
+MOST_WEIGHT = 4.0
+VISIBLE_MISMATCH = 0.3
+"""Difference of pixels, in [-1, 1], at which a point counts 1/e: about 38 grey levels, above noise and shading."""

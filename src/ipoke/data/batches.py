@@ -20,6 +20,7 @@ from torch import Tensor
 from ipoke.data.augment import apply, draw
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import foreground_mask, poke_map, sample_pins, sample_pokes, zero_poke
+from ipoke.data.tracks import tracks
 from ipoke.errors import InputError
 from ipoke.settings import AugmentSettings, PokeSettings
 from ipoke.tensors import clip_from_frames
@@ -52,6 +53,8 @@ class Batch(NamedTuple):
     poke_map: Float[Tensor, "b 2 s s"]
     optical_flow: Float[Tensor, "b 2 s s"]
     is_zero_poke: Bool[Tensor, " b"]
+    tracks: Float[Tensor, "b t2 2 s s"]
+    """As of `ipoke.data.tracks`, from frame 0 to each later one; of no frame where they were not asked for."""
 
 
 @dataclass(frozen=True)
@@ -101,14 +104,17 @@ def training_batch(
     seed: int,
     first: int,
     batch: int,
+    with_tracks: bool = False,
 ) -> Batch:
-    """Make the batch of the clips from the ``first``-th of a training on.
+    """Make the batch of the clips from the ``first``-th of a training on, with their tracks if asked for.
 
     Raises:
         InputError: As `training_item`.
     """
     return _collate(
-        [training_item(clips, pokes, augment, seed=seed, n=n) for n in range(first, first + batch)], pokes.patch
+        [training_item(clips, pokes, augment, seed=seed, n=n) for n in range(first, first + batch)],
+        pokes.patch,
+        with_tracks=with_tracks,
     )
 
 
@@ -123,6 +129,7 @@ def training_batches(
     rank: int = 0,
     world_size: int = 1,
     workers: int = 1,
+    with_tracks: bool = False,
 ) -> Generator[Batch, None, None]:
     """Yield batches without end, made ahead in threads.
 
@@ -136,6 +143,7 @@ def training_batches(
         rank: Which of the processes this is; each takes its ``batch`` of the ``batch * world_size`` clips of a step.
         world_size: How many processes take part.
         workers: Threads, at least 1.
+        with_tracks: Whether to find the clips' tracks.
 
     Raises:
         InputError: As `training_item`, when the batch concerned is due.
@@ -144,7 +152,18 @@ def training_batches(
     waiting: deque[Future[Batch]] = deque()
     try:
         for first in count(start + rank * batch, batch * world_size):
-            waiting.append(pool.submit(training_batch, clips, pokes, augment, seed=seed, first=first, batch=batch))
+            waiting.append(
+                pool.submit(
+                    training_batch,
+                    clips,
+                    pokes,
+                    augment,
+                    seed=seed,
+                    first=first,
+                    batch=batch,
+                    with_tracks=with_tracks,
+                )
+            )
             if len(waiting) > workers:
                 yield waiting.popleft().result()
     finally:
@@ -161,7 +180,9 @@ def evaluation_item(clips: ClipSource, index: int, pokes: PokeSettings, *, seed:
 
 def evaluation_batch(clips: ClipSource, indices: Sequence[int], pokes: PokeSettings, *, seed: int) -> Batch:
     """Make the batch of the evaluation items with these indices."""
-    return _collate([evaluation_item(clips, index, pokes, seed=seed) for index in indices], pokes.patch)
+    return _collate(
+        [evaluation_item(clips, index, pokes, seed=seed) for index in indices], pokes.patch, with_tracks=False
+    )
 
 
 @lru_cache(maxsize=4)
@@ -199,7 +220,7 @@ def _poked_item(
     return Item(frames, optical_flow, (*pins, *drawn), is_zero_poke=False)
 
 
-def _collate(items: list[Item], patch: int) -> Batch:
+def _collate(items: list[Item], patch: int, *, with_tracks: bool) -> Batch:
     frames, size = items[0].frames.shape[:2]
     clip = torch.empty(len(items), frames, 3, size, size)
     for row, item in zip(clip, items, strict=True):
@@ -210,4 +231,7 @@ def _collate(items: list[Item], patch: int) -> Batch:
         poke_map=torch.from_numpy(np.stack([poke_map(item.pokes, size, patch) for item in items])),
         optical_flow=torch.from_numpy(np.stack([item.optical_flow for item in items])),
         is_zero_poke=torch.tensor([item.is_zero_poke for item in items]),
+        tracks=torch.from_numpy(np.stack([tracks(item.frames) for item in items]))
+        if with_tracks
+        else torch.zeros(len(items), 0, 2, size, size),
     )

@@ -13,6 +13,7 @@ from ipoke.data.clip_writer import EncodedSegment, encode_segments
 from ipoke.data.cuts import Piece, moving_runs, moving_starts, pieces
 from ipoke.data.discover import FoundVideo
 from ipoke.data.optical_flow import OpticalFlowEstimator, estimator
+from ipoke.data.tracks import followed_optical_flow
 from ipoke.data.video import BrokenVideoError, probe, read_frames
 from ipoke.errors import InputError
 
@@ -105,7 +106,10 @@ def _segments(
     if starts < 1:
         why = f"too short: {len(frames)} frames in one shot, a clip needs {window + 1}"
         return [], [DroppedRow(start=piece.first, stop=piece.first + len(frames), why=why)]
-    optical_flow = np.stack([estimate(frames[start], frames[start + window]) for start in range(starts)])
+    if settings.optical_flow == "dis":
+        optical_flow = followed_optical_flow(frames, window, settings.stride, estimate)
+    else:
+        optical_flow = np.stack([estimate(frames[start], frames[start + window]) for start in range(starts)])
     moves = moving_starts(frames, optical_flow, stride=settings.stride, estimate=estimate)
     runs = moving_runs(moves, longest_pause=window)
     segments = [

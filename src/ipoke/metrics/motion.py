@@ -3,9 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32
 
-from ipoke.data.optical_flow import OpticalFlowEstimator
 from ipoke.data.poke import Poke
 
 
@@ -18,17 +17,15 @@ class PokeResponse(NamedTuple):
     """Component of the measured displacement along the asked one, over the asked length; 1 is a full response."""
 
 
-def poke_response(
-    first: UInt8[np.ndarray, "h w 3"], last: UInt8[np.ndarray, "h w 3"], poke: Poke, measure: OpticalFlowEstimator
-) -> PokeResponse:
-    """Measure the displacement of a poked point between two frames.
+def poke_response(optical_flow: Float32[np.ndarray, "2 h w"], poke: Poke) -> PokeResponse:
+    """Compare the measured displacement of a poked point, from the picture to the last frame, with the asked one.
 
     Raises:
         ValueError: The poke is a pin, which has no direction.
     """
     if poke.is_pin:
         raise ValueError("poke_response: got a pin, expected a poke with a direction")
-    dx, dy = measure(first, last)[:, round(poke.y), round(poke.x)]
+    dx, dy = optical_flow[:, round(poke.y), round(poke.x)]
     length = float(np.hypot(poke.dx, poke.dy))
     return PokeResponse(
         endpoint_error_px=float(np.hypot(dx - poke.dx, dy - poke.dy)),

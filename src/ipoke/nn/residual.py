@@ -1,5 +1,6 @@
 """Residual blocks for images: down, keep, up."""
 
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -43,6 +44,24 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
         """Transform a feature map."""
         return self.main(x) + self.shortcut(x)
+
+
+class PlainResidualBlock(nn.Module):
+    """SiLU-convolution-SiLU-convolution added to its input; no normalisation, so that sizes keep their meaning.
+
+    Starts as the identity.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+        for parameter in self.second.parameters():
+            nn.init.zeros_(parameter)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Transform a feature map."""
+        return x + self.second(F.silu(self.first(F.silu(x))))
 
 
 class UpBlock(nn.Module):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from ipoke.autoencoder import losses
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
-from ipoke.autoencoder.clip_decoder import DecodedFrames
 from ipoke.autoencoder.clip_encoder import sample_posterior
+from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
 from ipoke.autoencoder.perceptual import LpipsSqueeze, Vgg19Distance
 from ipoke.data.batches import Batch
@@ -28,6 +28,7 @@ class AutoencoderStage(Stage):
     """
 
     name = "autoencoder"
+    encodes_clips = True
 
     def __init__(
         self,
@@ -58,14 +59,14 @@ class AutoencoderStage(Stage):
         chosen = list(range(frames)) if critics else self._chosen_frames(frames, moment)
         self.let_learn("autoencoder")
         with self.autocast():
-            mean, logvar = self.autoencoder.encode(clip)
+            mean, logvar = self.autoencoder.encode(clip, batch.tracks)
             z = sample_posterior(mean, logvar, moment.generator)
             decoded = self.autoencoder.decode(z, source, frames, only=chosen)
         if critics:
             yield self._temporal_move(clip, decoded.clip.detach(), moment)
             yield self._static_move(clip, decoded.clip.detach(), moment)
         self.let_learn("autoencoder")
-        terms = self._reconstruction_terms(decoded, batch, target[:, chosen], moment)
+        terms = self._reconstruction_terms(decoded, batch, chosen, moment)
         terms["kl"] = self.weights.kl * losses.kl_to_standard_normal(mean, logvar)
         if critics:
             terms |= self._critic_terms(clip, decoded.clip, moment)
@@ -75,7 +76,7 @@ class AutoencoderStage(Stage):
         """Draw clips above their reconstructions from the posterior mean."""
         clip = batch.clip[:4]
         with self.autocast():
-            mean, _ = self.autoencoder.encode(clip)
+            mean, _ = self.autoencoder.encode(clip, batch.tracks[:4])
             decoded = self.autoencoder.decode(mean, clip[:, 0], clip.shape[1] - 1)
         both = torch.stack([clip[:, 1:], decoded.clip], 1).flatten(0, 1)
         return _rows(both)
@@ -88,16 +89,14 @@ class AutoencoderStage(Stage):
         return [*sorted(others), frames - 1]
 
     def _reconstruction_terms(
-        self, decoded: DecodedFrames, batch: Batch, target: Tensor, moment: Moment
+        self, decoded: DecodedFrames, batch: Batch, chosen: list[int], moment: Moment
     ) -> dict[str, Tensor]:
-        weights = self.weights
+        weights, target = self.weights, batch.clip[:, 1:][:, chosen]
         terms = {"reconstruction_l1": weights.reconstruction_l1 * F.l1_loss(decoded.clip, target)}
         if weights.pyramid_l1:
             terms["pyramid_l1"] = weights.pyramid_l1 * losses.pyramid_l1(decoded.clip, target)
-        if weights.displacement:
-            terms["displacement"] = weights.displacement * losses.displacement_error(
-                decoded, batch.optical_flow, batch.clip[:, 0], batch.clip[:, -1]
-            )
+        if decoded.motion is not None:
+            terms |= self._motion_terms(decoded.motion, batch, chosen)
         if self.perceptual is not None and weights.perceptual:
             shown, wanted = decoded.clip.flatten(0, 1), target.flatten(0, 1)
             if weights.perceptual_images is not None:
@@ -106,6 +105,21 @@ class AutoencoderStage(Stage):
             with self.autocast():
                 distance = self.perceptual(shown, wanted).mean()
             terms["perceptual"] = weights.perceptual * distance.float()
+        return terms
+
+    def _motion_terms(self, motion: Tensor, batch: Batch, chosen: list[int]) -> dict[str, Tensor]:
+        """Compare the motion of the last frame with the clip's optical flow, that of earlier ones with its tracks."""
+        weights, source = self.weights, batch.clip[:, 0]
+        terms = {
+            "motion": weights.motion * losses.motion_error(motion[:, -1], batch.optical_flow, source, batch.clip[:, -1])
+        }
+        between = chosen[:-1]
+        if weights.motion_between and between and batch.tracks.shape[1]:
+            sources = source[:, None].expand(-1, len(between), -1, -1, -1)
+            fields = (motion[:, :-1], batch.tracks[:, between], sources, batch.clip[:, 1:][:, between])
+            terms["motion_between"] = weights.motion_between * losses.motion_error(
+                *(field.flatten(0, 1) for field in fields)
+            )
         return terms
 
     def _critic_terms(self, clip: Tensor, generated: Tensor, moment: Moment) -> dict[str, Tensor]:

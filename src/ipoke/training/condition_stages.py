@@ -136,19 +136,26 @@ class PokeEncoderStage(Stage):
         player = nn.ModuleDict({"encoder": conditions.poke, "decoder": self.decoder, "error": self.scaled_error})
         super().__init__(recipe.train.poke_encoder, {"poke_encoder": player}, device)
         self.perceptual = perceptual if self.settings.perceptual else None
+        self.predicts_mean = recipe.poke_encoder.error == "squared"
 
     def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
         """Yield the one turn."""
         self.let_learn("poke_encoder")
         predicted = self._predict(batch)
-        padded = [torch.cat([field, torch.zeros_like(field[:, :1])], 1) for field in (predicted, batch.optical_flow)]
-        error = pixel_and_perceptual_error(padded[0], padded[1], self.perceptual)[:, :2]
-        endpoint = (predicted - batch.optical_flow).norm(dim=1).mean()
-        nothing = batch.optical_flow.norm(dim=1).mean()
+        difference = predicted - batch.optical_flow
+        if self.predicts_mean:
+            error = difference.square()
+        else:
+            pair = (torch.cat([field, torch.zeros_like(field[:, :1])], 1) for field in (predicted, batch.optical_flow))
+            error = pixel_and_perceptual_error(*pair, self.perceptual)[:, :2]
         yield Move(
             "poke_encoder",
             {"optical_flow_nll": self.scaled_error(error)},
-            {"endpoint_error_px": endpoint, "endpoint_error_of_no_motion_px": nothing},
+            {
+                "endpoint_error_px": difference.norm(dim=1).mean(),
+                "endpoint_error_of_no_motion_px": batch.optical_flow.norm(dim=1).mean(),
+                "unexplained_variance": difference.square().mean() / batch.optical_flow.square().mean(),
+            },
         )
 
     def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:

@@ -22,6 +22,7 @@ class LatentFlowStage(Stage):
     """
 
     name = "latent_flow"
+    encodes_clips = True
 
     def __init__(self, model: PokeModel, device: torch.device) -> None:
         learning: dict[str, nn.Module] = {"latent_flow": model.latent_flow}
@@ -62,7 +63,7 @@ class LatentFlowStage(Stage):
 
     def _latent(self, batch: Batch, moment: Moment) -> Float[Tensor, "b c h w"]:
         with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half_encoder):
-            mean, logvar = self.model.encode(batch.clip)
+            mean, logvar = self.model.encode(batch.clip, batch.tracks)
         return sample_posterior(mean, logvar, moment.generator)
 
     def _condition(self, batch: Batch) -> Float[Tensor, "b k h w"]:

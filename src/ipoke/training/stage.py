@@ -40,6 +40,8 @@ class Stage(ABC):
     """
 
     name: str
+    encodes_clips = False
+    """Whether the stage reads the tracks of a clip, where the recipe's encoder sees them."""
 
     def __init__(self, settings: StageSettings, players: dict[str, nn.Module], device: torch.device) -> None:
         self.settings = settings

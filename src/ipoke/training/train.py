@@ -104,6 +104,7 @@ def _train_stage(
             start=start,
             rank=workers.rank,
             world_size=workers.size,
+            with_tracks=stage.encodes_clips and recipe.clip_encoder.sees_tracks,
         )
 
     Loop(
