@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 import torch
@@ -95,6 +96,23 @@ def test_the_model_holds_the_average_weights_of_every_stage(whole):
             inner = name.removeprefix("average/")
             expected = tensor.half().float() if tensor.dtype == torch.float32 else tensor
             assert torch.equal(state[prefix + inner], expected), name
+
+
+@pytest.mark.parametrize("foreign", ["another stage", "no metadata", "half of it"])
+def test_a_foreign_checkpoint_is_refused_and_kept(whole, begun, foreign):
+    out = begun("run", "poke_encoder")
+    path = out / "checkpoints" / "image_encoder.safetensors"
+    tensors, metadata = checkpoint(whole, "image_encoder")
+    if foreign == "another stage":
+        shutil.copy(whole / "checkpoints" / "autoencoder.safetensors", path)
+    elif foreign == "no metadata":
+        save_file(tensors, path)
+    else:
+        save_file(dict(list(tensors.items())[::2]), path, metadata=metadata)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"expected one of stage image_encoder by this recipe; remove it"):
+        go_on(out, "poke_encoder")
+    assert path.read_bytes() == before
 
 
 def test_a_finished_stage_is_not_repeated(whole, begun):

@@ -203,6 +203,15 @@ class Loop:
         if not path.exists():
             return
         tensors, metadata = read_tensors(path)
+        try:
+            self._restore(tensors, metadata)
+        except (KeyError, ValueError, RuntimeError) as error:
+            raise InputError(
+                f"{path}: got another checkpoint, expected one of stage {self.stage.name} by this recipe; "
+                "remove it to train the stage again"
+            ) from error
+
+    def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.clips = int(metadata["clips"])
         device = self.stage.device
         self.average.shadow = {
@@ -211,6 +220,7 @@ class Loop:
             if name.startswith("average/")
         }
         if json.loads(metadata["finished"]):
+            self._finish()
             return
         for player, module in self.stage.players.items():
             prefix = f"module/{player}/"
