@@ -15,7 +15,7 @@ from ipoke.nn.spade import Modulation
 from ipoke.settings import ClipDecoderSettings
 
 FULL_COVERAGE = 0.5
-"""Coverage from which a place shows what arrived there: a part that grows twofold leaves no holes."""
+"""Coverage from which a place shows what arrived there: a part may grow to 1.6 times its area without holes."""
 ORDER_PER_PX = 2.0
 """What moves is in front of what stands still, in nats per px, before anything is learned."""
 LARGEST_ORDER = 10.0

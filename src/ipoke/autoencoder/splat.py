@@ -22,7 +22,7 @@ def origins(
 
     Returns:
         Where each pixel comes from, relative to itself, px (0 where nothing arrives), and the coverage: the sum of the
-        shares that arrive, 1 under any shift by whole pixels, 0 where something was that went away.
+        shares that arrive, averaged over 3 x 3 places; 1 under any shift by whole pixels, 0 inside what went away.
     """
     count, _, height, width = motion.shape
     x = torch.arange(width, dtype=motion.dtype, device=motion.device) + motion[:, 0]

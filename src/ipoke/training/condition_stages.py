@@ -154,7 +154,7 @@ class PokeEncoderStage(Stage):
             {
                 "endpoint_error_px": difference.norm(dim=1).mean(),
                 "endpoint_error_of_no_motion_px": batch.optical_flow.norm(dim=1).mean(),
-                "unexplained_variance": difference.square().mean() / batch.optical_flow.square().mean(),
+                "unexplained_variance": difference.square().mean() / batch.optical_flow.square().mean().clamp_min(1e-6),
             },
         )
 
