@@ -58,7 +58,8 @@ class LatentFlowStage(Stage):
         for draw in range(2):
             z = self.model.latent_flow.sample(cond, seeds=[100 * draw + i for i in range(len(cond))])
             rows.append(self.model.decode(z, few.clip[:, 0], few.clip.shape[1] - 1).clamp(-1, 1))
-        frames = frames_from_clip(torch.stack(rows, 1).flatten(0, 1).float())
+        # A flow that is half trained can send a rare residual out of range: such a sample is drawn grey.
+        frames = frames_from_clip(torch.stack(rows, 1).flatten(0, 1).float().nan_to_num(0.0))
         return np.concatenate([np.concatenate(list(row), 1) for row in frames], 0)
 
     def _latent(self, batch: Batch, moment: Moment) -> Float[Tensor, "b c h w"]:
