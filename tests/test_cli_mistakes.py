@@ -58,6 +58,7 @@ class TestMistakes:
             (GOOD.replace("32,24,6,3", "1,2,inf,3"), ("inf", "finite")),
             (GOOD.replace("32,24,6,3", "1,2,3"), ("--poke", "'1,2,3'", "x,y,dx,dy", "such as")),
             (GOOD.replace("32,24,6,3", "left"), ("--poke", "'left'")),
+            (GOOD + " 1,2 3,4", ("'1,2 3,4'", "nothing takes", "name before each value")),
             (GOOD + " --pin 1", ("--pin", "x,y in px")),
             (GOOD + " --pin 70,1", ("outside the image",)),
             (GOOD.replace("out.webp", "out.jpeg"), ("--out", "out.jpeg", ".webp, .gif, .mp4, .png")),

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Group, Parameter
-from cyclopts.exceptions import CycloptsError
+from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
 from cyclopts.validators import Number
 
 from ipoke.data.poke import Poke
@@ -377,6 +377,10 @@ def main() -> None:
     """Run a command; a person's mistake is one line on standard error and exit code 2."""
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except UnusedCliTokensError as error:
+        left = " ".join(error.unused_tokens or [])
+        err.print(f"ipoke: got {left!r}, which nothing takes; give an option's name before each value", style="red")
+        raise SystemExit(2) from None
     except (InputError, CycloptsError) as error:
         err.print(f"ipoke: {' '.join(str(error).split())}", style="red")
         raise SystemExit(2) from None

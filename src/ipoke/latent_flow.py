@@ -145,9 +145,10 @@ class LatentFlow(nn.Module):
 
 def _assemble(settings: LatentFlowSettings, channels: int, cond_channels: int) -> Bijection:
     """Build levels of steps; a single level is its steps alone, with nothing split off."""
-    drop = channels // (len(settings.steps) + 1)
-    if len(settings.steps) > 1 and (drop == 0 or channels % (len(settings.steps) + 1)):
-        raise ValueError(f"latent flow: channels: got {channels}, expected a multiple of {len(settings.steps) + 1}")
+    factor = settings.factor or len(settings.steps) + 1
+    drop = channels // factor
+    if len(settings.steps) > 1 and (channels % factor or factor <= len(settings.steps)):
+        raise ValueError(f"latent flow: channels: got {channels}, expected a multiple of {factor} > levels")
     coupling_cond_channels = cond_channels if settings.conditional_couplings else None
     levels = []
     for level, steps in enumerate(settings.steps):
@@ -160,13 +161,16 @@ def _assemble(settings: LatentFlowSettings, channels: int, cond_channels: int) -
                 coupling_width=settings.coupling_width,
                 cond_channels=cond_channels,
                 coupling_cond_channels=coupling_cond_channels,
+                logit_bound=settings.logit_bound,
             )
             for _ in range(steps)
         ]
         if len(settings.steps) > 1:
-            layers.append(factor_out(width, drop, settings.coupling_width, coupling_cond_channels))
+            layers.append(
+                factor_out(width, drop, settings.coupling_width, coupling_cond_channels, settings.logit_bound)
+            )
         levels.append(Chain(layers))
-    return levels[0] if len(levels) == 1 else Multiscale(levels, drop)
+    return levels[0] if len(levels) == 1 else Multiscale(levels, channels - len(levels) * drop)
 
 
 def _forget_initialised(module: nn.Module, _: object) -> None:

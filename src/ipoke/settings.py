@@ -172,13 +172,17 @@ class LatentFlowSettings(Section):
     """The conditional bijection between latent and residual. Paper: Sec. 3.2, Eq. 8."""
 
     steps: tuple[PositiveInt, ...] = (10, 5, 5, 4, 4, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1)
-    """Steps per level; each level sends ``channels / (levels + 1)`` channels straight to the residual."""
+    """Steps per level; each level sends ``channels / factor`` channels straight to the residual."""
+    factor: PositiveInt | None = None
+    """Into how many shares the levels split the channels; one more than there are levels if unset."""
     units: PositiveInt = 2
     """Units (four masked convolutions each) per half step."""
     masked_width: PositiveInt = 4
     """Hidden channels of a masked convolution, as a multiple of its input channels."""
     coupling_width: PositiveInt = 2048
     conditional_couplings: bool = False
+    logit_bound: Annotated[float, Field(gt=0)] | None = None
+    """Bound on the logits of all scales, which keeps the inverse from overflowing; none in the original."""
     train_condition_encoders: bool = False
     """Train the two condition encoders on with the latent flow. Differs from the original, which froze them."""
 
@@ -274,10 +278,15 @@ class Recipe(Section):
         if self.clip_decoder.output == "move" and len(self.clip_decoder.source_widths) != len(self.clip_decoder.widths):
             raise ValueError("clip_decoder: widths and source_widths differ in length")
         levels = len(self.latent_flow.steps)
-        if levels > 1 and self.latent_channels % (levels + 1):
+        factor = self.latent_flow.factor or levels + 1
+        if levels > 1 and (factor <= levels or self.latent_channels % factor):
             raise ValueError(
-                f"latent_flow.steps: {levels} levels need latent_channels divisible by {levels + 1}, "
-                f"got {self.latent_channels}"
+                f"latent_flow.steps: {levels} levels need latent_channels divisible by a factor above {levels}, "
+                f"got {self.latent_channels} and {factor}"
+            )
+        if self.autoencoder_losses.motion_between and not self.clip_encoder.sees_tracks:
+            raise ValueError(
+                "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks, which brings the tracks"
             )
         if self.pokes.patch % 2 == 0:
             raise ValueError(f"pokes.patch: got {self.pokes.patch}, expected an odd number of px")

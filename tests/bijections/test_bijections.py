@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from ipoke.bijections import masked_conv
 from ipoke.bijections.actnorm import ActNorm
+from ipoke.bijections.affine import bounded, log_scale
 from ipoke.bijections.bijection import Bijection
 from ipoke.bijections.chain import Chain, masked_step, masked_unit
 from ipoke.bijections.coupling import AffineCoupling, Part
@@ -22,7 +24,10 @@ SWEEPS: tuple[Sweep, ...] = ("down", "up", "right", "left")
 PARTS: tuple[Part | int, ...] = ("first half", "second half", "even", "odd", 1)
 
 
-def small_step(channels: int, cond: int | None, *, couplings: bool) -> Chain:
+BOUND = 2.0
+
+
+def small_step(channels: int, cond: int | None, *, couplings: bool, bound: float | None = None) -> Chain:
     return masked_step(
         channels,
         units=1,
@@ -30,13 +35,14 @@ def small_step(channels: int, cond: int | None, *, couplings: bool) -> Chain:
         coupling_width=6,
         cond_channels=cond,
         coupling_cond_channels=cond if couplings else None,
+        logit_bound=bound,
     )
 
 
-def small_multiscale(cond: int | None, *, couplings: bool) -> Multiscale:
+def small_multiscale(cond: int | None, *, couplings: bool, bound: float | None = None) -> Multiscale:
     given = cond if couplings else None
-    wide = Chain([small_step(3, cond, couplings=couplings), factor_out(3, 1, 6, given)])
-    narrow = Chain([small_step(2, cond, couplings=couplings), factor_out(2, 1, 6, given)])
+    wide = Chain([small_step(3, cond, couplings=couplings, bound=bound), factor_out(3, 1, 6, given, bound)])
+    narrow = Chain([small_step(2, cond, couplings=couplings, bound=bound), factor_out(2, 1, 6, given, bound)])
     return Multiscale([wide, narrow], 1)
 
 
@@ -54,6 +60,9 @@ CASES = {
     **{f"conditional masked conv {s}": Case(lambda s=s: MaskedConv(2, s, 2, 3)) for s in SWEEPS},
     **{f"coupling {p}": Case(lambda p=p: AffineCoupling(3, p, 5)) for p in PARTS},
     **{f"conditional coupling {p}": Case(lambda p=p: AffineCoupling(3, p, 5, 2)) for p in PARTS},
+    **{f"bounded masked conv {s}": Case(lambda s=s: MaskedConv(2, s, 2, 3, BOUND)) for s in SWEEPS},
+    "bounded coupling": Case(lambda: AffineCoupling(3, "odd", 5, 2, BOUND)),
+    "bounded multiscale": Case(lambda: small_multiscale(2, couplings=True, bound=BOUND), 2, 2),
     "last channels": Case(lambda: LastChannels(3, MaskedConv(2, "down", 2, 3))),
     "unit": Case(lambda: masked_unit(2, 2, None)),
     "conditional unit": Case(lambda: masked_unit(2, 2, 3)),
@@ -131,6 +140,40 @@ def test_starts_as_the_identity_up_to_permutations(name: str) -> None:
     y, log_det = bijection(x, cond)
     laws.close(log_det, torch.zeros(2, dtype=torch.float64))
     laws.close(y.flatten(1).sort().values, x.flatten(1).sort().values)
+
+
+def inverse_of_a_far_residual(bound: float | None) -> Tensor:
+    torch.manual_seed(0)
+    bijection = laws.perturb(small_multiscale(2, couplings=True, bound=bound))
+    with torch.no_grad():
+        for name, parameter in bijection.named_parameters():
+            if name.endswith("gain"):
+                parameter.mul_(20)
+    y, cond = single(*inputs(bijection, 16, 8, 8))
+    return bijection.inverse(8 * y, cond)[0]
+
+
+def test_a_bound_keeps_strong_weights_and_rare_residuals_from_overflowing() -> None:
+    assert torch.isfinite(inverse_of_a_far_residual(BOUND)).all()
+    assert not torch.isfinite(inverse_of_a_far_residual(None)).all()
+
+
+@pytest.mark.parametrize("bound", [0.5, 2.0])
+def test_a_bound_holds_the_scales_between_its_ends(bound: float) -> None:
+    logits = torch.linspace(-50, 50, 1001, dtype=torch.float64)
+    scales = log_scale(bounded(logits, bound)).exp()
+    ends = 2 / (1 + torch.tensor([bound, -bound], dtype=torch.float64).exp())
+    assert ((scales >= ends[0] - 1e-12) & (scales <= ends[1] + 1e-12)).all()
+    assert (scales.diff() >= 0).all()
+    small = torch.linspace(-0.01, 0.01, 11, dtype=torch.float64)
+    laws.close(bounded(small, bound), small, 1e-5)
+
+
+def test_a_bound_forgotten_in_the_inverse_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    bijection = laws.perturb(MaskedConv(2, "down", 2, 3, 0.5).double())
+    monkeypatch.setattr(masked_conv, "bounded", lambda logit, bound: logit)
+    with pytest.raises(AssertionError):
+        laws.round_trip(bijection, *inputs(bijection, 2, 4, 4))
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)

@@ -150,7 +150,9 @@ def temperature_left_on(patch: pytest.MonkeyPatch) -> None:
 
 
 def scale_unbounded(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(coupling, "split_parameters", lambda parameters, like: parameters.to(like.dtype).chunk(2, dim=1))
+    patch.setattr(
+        coupling, "split_parameters", lambda parameters, like, bound: parameters.to(like.dtype).chunk(2, dim=1)
+    )
 
 
 def actnorm_initialises_again(patch: pytest.MonkeyPatch) -> None:

@@ -51,8 +51,9 @@ class ClipEncoder(nn.Module):
         if self.sees_change:
             seen.append(clip - clip[:, :1])
         if self.sees_tracks:
-            if tracks is None:
-                raise ValueError("clip encoder: tracks: got none, expected the tracks of the clip")
+            if tracks is None or tracks.shape[1] != clip.shape[1] - 1:
+                got = "none" if tracks is None else tracks.shape[1]
+                raise ValueError(f"clip encoder: tracks: got {got}, expected {clip.shape[1] - 1}, one per later frame")
             seen.append(F.pad(tracks / TRACK_UNIT_PX, (0, 0, 0, 0, 0, 0, 1, 0)))
         features = self.blocks(self.stem(torch.cat(seen, 2).transpose(1, 2))).mean(2)
         return self.mean(features).float(), self.logvar(features).float()

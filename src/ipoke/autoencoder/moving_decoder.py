@@ -8,17 +8,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.autoencoder.decoded_frames import DecodedFrames
-from ipoke.autoencoder.splat import origins
+from ipoke.autoencoder.fill import filled
+from ipoke.autoencoder.splat import arrival, origins, wholeness
 from ipoke.data.optical_flow import warp
 from ipoke.nn.residual import PlainResidualBlock
 from ipoke.nn.spade import Modulation
 from ipoke.settings import ClipDecoderSettings
 
-FULL_COVERAGE = 0.5
-"""Coverage from which a place shows what arrived there: a part may grow to 1.6 times its area without holes."""
 ORDER_PER_PX = 2.0
 """What moves is in front of what stands still, in nats per px, before anything is learned."""
 LARGEST_ORDER = 10.0
+NEARNESS_PER_PX = 2.0
+"""How much less, in nats per px, what has moved counts where what comes to light is filled in: it lay behind."""
+LEAST_NEARNESS = 1e-3
+"""What has moved counts at least this much, so that a picture that moves as a whole is filled in too."""
 
 
 class MovingDecoder(nn.Module):
@@ -27,8 +30,9 @@ class MovingDecoder(nn.Module):
     Differs from the original, which paints every pixel (see `PaintingDecoder`). Motion is said of the source's pixels,
     on the source's grid: there lie the edges of things, the pokes, and the optical flow that teaches it. Source
     features scale and shift the states' features as in SPADE, without its normalisation, which would take away how far
-    things move. What arrives at a place hides what is behind it; where nothing arrives, something hidden comes to light
-    and is painted.
+    things move. How far they go is said coarsely, whether a pixel goes along finely, so that parts end sharply. What
+    arrives at a place hides what is behind it; where nothing arrives, something hidden comes to light: it is filled in
+    from what is shown around it, and retouched.
     """
 
     def __init__(self, settings: ClipDecoderSettings, latent_channels: int) -> None:
@@ -45,7 +49,7 @@ class MovingDecoder(nn.Module):
         )
         self.inner = nn.ModuleList(PlainResidualBlock(width) for width in widths[:-1])
         self.coarse_motion = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in widths[:-1])
-        self.last = nn.Conv2d(widths[-1], 7, 3, padding=1)
+        self.last = nn.Conv2d(widths[-1], 8, 3, padding=1)
         self._begin_with_the_source()
 
     def _begin_with_the_source(self) -> None:
@@ -54,10 +58,11 @@ class MovingDecoder(nn.Module):
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
         with torch.no_grad():
-            self.last.weight[3:] = 0.0
+            nn.init.zeros_(self.last.weight)
             if self.last.bias is not None:
-                self.last.bias[3:6] = 0.0
+                nn.init.zeros_(self.last.bias)
                 self.last.bias[6] = 3.0
+                self.last.bias[7] = 2.0
 
     def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
@@ -76,24 +81,34 @@ class MovingDecoder(nn.Module):
     ) -> DecodedFrames:
         """Decode roll-out states into frames, of which the moved part lies in [-1, 1] like the painted one."""
         batch, frames = states.shape[:2]
-        x, moves = states.flatten(0, 1), None
+        x, coarse = states.flatten(0, 1), None
         levels = zip(self.enter, modulations or self.modulations(source), strict=True)
         for level, (enter, modulation) in enumerate(levels):
             x = F.silu(_modulated(enter(x if level == 0 else _doubled(x)), modulation))
             if level < len(self.inner):
                 x = self.inner[level](x)
-                head = self.coarse_motion[level](x)
-                moves = head if moves is None else _doubled(moves) + head
-        x = self.last(x).float()
-        moves = x[:, 3:6] if moves is None else _doubled(moves.float()) + x[:, 3:6]
-        motion = moves[:, :2]
+                head = self.coarse_motion[level](x).float()
+                coarse = head if coarse is None else _doubled(coarse) + head
+        retouch, fine, gate, along = self.last(x).float().split([3, 3, 1, 1], 1)
+        moves = fine if coarse is None else _doubled(coarse) + fine
+        motion = along.sigmoid() * moves[:, :2]
         order = moves[:, 2:] + ORDER_PER_PX * motion.detach().norm(dim=1, keepdim=True)
-        origin, coverage = origins(motion, order.clamp(-LARGEST_ORDER, LARGEST_ORDER))
-        shown = (coverage / FULL_COVERAGE).clamp(0, 1) * x[:, 6:].sigmoid()
-        sources = source.float()[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)
-        paint = x[:, :3].tanh()
-        clip = torch.lerp(paint, warp(sources, origin), shown)
+        whole = wholeness(motion)
+        origin = origins(motion, (order - LARGEST_ORDER * (1 - whole)).clamp(-LARGEST_ORDER, LARGEST_ORDER))
+        shown = arrival(motion, origin) * warp(whole, origin) * gate.sigmoid()
+        moved = warp(source.float()[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1), origin)
+        paint = (_retouchable(moved, origin, shown) + retouch).tanh()
+        clip = torch.lerp(paint, moved, shown)
         return DecodedFrames(*(part.unflatten(0, (batch, frames)) for part in (clip, paint, motion, origin, shown)))
+
+
+@torch.no_grad()
+def _retouchable(
+    moved: Float[Tensor, "n 3 s s"], origin: Float[Tensor, "n 2 s s"], shown: Float[Tensor, "n 1 s s"]
+) -> Float[Tensor, "n 3 s s"]:
+    """Fill in what is not shown, before tanh."""
+    nearness = (-NEARNESS_PER_PX * origin.norm(dim=1, keepdim=True)).exp().clamp_min(LEAST_NEARNESS)
+    return torch.atanh(0.98 * filled(moved, shown.square() * nearness))
 
 
 def _modulated(x: Float[Tensor, "bt c h w"], modulation: Modulation) -> Float[Tensor, "bt c h w"]:

@@ -1,4 +1,4 @@
-"""The elementwise map that couplings and masked convolutions share: y = s x + t with a scale in (0, 2)."""
+"""The elementwise map that couplings and masked convolutions share: y = s x + t, the scale s = 2 sigmoid(a)."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def split_parameters(
-    parameters: Float[Tensor, "b twice_c h w"], like: Float[Tensor, "b c h w"]
+    parameters: Float[Tensor, "b twice_c h w"], like: Float[Tensor, "b c h w"], bound: float | None
 ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
     r"""Split a conditioner's output into the shift t and log s, in the precision of ``like``.
 
@@ -17,7 +17,21 @@ def split_parameters(
     Differs from the original: log s comes from a, not from s, and so stays finite where s underflows.
     """
     shift, logit = parameters.to(like.dtype).chunk(2, dim=1)
-    return shift, math.log(2) + F.logsigmoid(logit)
+    return shift, log_scale(bounded(logit, bound))
+
+
+def bounded(logit: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "..."]:
+    r"""Keep the logit of a scale in (-bound, bound), :math:`B \tanh(a / B)`; None leaves it as it is.
+
+    With no bound the scale reaches 0, and a residual off the beaten track overflows the inverse. With 2, as in the lean
+    recipes, it stays in (0.24, 1.76).
+    """
+    return logit if bound is None else bound * (logit / bound).tanh()
+
+
+def log_scale(logit: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Give log s of a logit a."""
+    return math.log(2) + F.logsigmoid(logit)
 
 
 def total(log_scale: Float[Tensor, "b c h w"]) -> Float[Tensor, " b"]:

@@ -68,15 +68,15 @@ def shared_cond_channels(layers: Sequence[Bijection]) -> int | None:
     return counts.pop() if counts else None
 
 
-def masked_unit(channels: int, width: int, cond_channels: int | None) -> Chain:
+def masked_unit(channels: int, width: int, cond_channels: int | None, logit_bound: float | None = None) -> Chain:
     """Masked convolutions that look down, up, right and left, an `ActNorm` after each pair."""
     return Chain(
         [
-            MaskedConv(channels, "down", width, cond_channels),
-            MaskedConv(channels, "up", width, cond_channels),
+            MaskedConv(channels, "down", width, cond_channels, logit_bound),
+            MaskedConv(channels, "up", width, cond_channels, logit_bound),
             ActNorm(channels),
-            MaskedConv(channels, "right", width, cond_channels),
-            MaskedConv(channels, "left", width, cond_channels),
+            MaskedConv(channels, "right", width, cond_channels, logit_bound),
+            MaskedConv(channels, "left", width, cond_channels, logit_bound),
             ActNorm(channels),
         ]
     )
@@ -90,6 +90,7 @@ def masked_step(
     coupling_width: int,
     cond_channels: int | None,
     coupling_cond_channels: int | None,
+    logit_bound: float | None = None,
 ) -> Chain:
     """One step: two half steps of units and couplings, the first over channel halves, the second over even and odd."""
     layers: list[Bijection] = []
@@ -97,7 +98,9 @@ def masked_step(
         layers.append(ActNorm(channels))
         if half == "halves":
             layers.append(Permutation(channels))
-        layers.extend(masked_unit(channels, masked_width, cond_channels) for _ in range(units))
+        layers.extend(masked_unit(channels, masked_width, cond_channels, logit_bound) for _ in range(units))
         parts = ("second half", "first half") if half == "halves" else ("odd", "even")
-        layers.extend(AffineCoupling(channels, part, coupling_width, coupling_cond_channels) for part in parts)
+        layers.extend(
+            AffineCoupling(channels, part, coupling_width, coupling_cond_channels, logit_bound) for part in parts
+        )
     return Chain(layers)

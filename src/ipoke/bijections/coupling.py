@@ -24,12 +24,21 @@ class AffineCoupling(Bijection):
         cond_channels: Condition channels concatenated after the network's first convolution, as in `MaskedConv` (at
             the input they would cost nine times as much); None leaves the condition out, as the original does in all
             its couplings.
+        logit_bound: Bound on the logits of the scales, see `ipoke.bijections.affine.bounded`.
     """
 
-    def __init__(self, channels: int, transformed: Part | int, width: int, cond_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        transformed: Part | int,
+        width: int,
+        cond_channels: int | None = None,
+        logit_bound: float | None = None,
+    ) -> None:
         super().__init__(channels, cond_channels)
         if channels < 2:
             raise ValueError(f"AffineCoupling: channels: got {channels}, expected at least 2")
+        self.logit_bound = logit_bound
         self.transformed, self.kept = _parts(channels, transformed)
         count = len(range(channels)[self.transformed])
         self.conv = nn.Conv2d(channels - count, width, 3, padding=1, bias=False)
@@ -54,7 +63,7 @@ class AffineCoupling(Bijection):
         hidden = self.conv(x[:, self.kept])
         if self.cond_channels is not None and cond is not None:
             hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
-        return split_parameters(self.project(F.elu(self.mix(F.elu(hidden)))), part)
+        return split_parameters(self.project(F.elu(self.mix(F.elu(hidden)))), part, self.logit_bound)
 
     def _with_part(self, x: Tensor, part: Tensor) -> Tensor:
         result = x.clone()

@@ -4,7 +4,6 @@ Each element is scaled and shifted by amounts that a small network computes from
 so the forward pass is one convolution and the inverse solves row after row.
 """
 
-import math
 from typing import Literal, TypeAlias
 
 import torch
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.bijections.affine import split_parameters, total
+from ipoke.bijections.affine import bounded, log_scale, split_parameters, total
 from ipoke.bijections.bijection import Bijection, Transformed
 from ipoke.bijections.weight_norm import WeightNormConv2d
 
@@ -36,11 +35,20 @@ class MaskedConv(Bijection):
         sweep: The way the inverse walks, orders A to D of the original: down, up, right, left.
         width: Hidden channels, as a multiple of ``channels``.
         cond_channels: Channels of the condition; None for an unconditional layer.
+        logit_bound: Bound on the logits of the scales, see `ipoke.bijections.affine.bounded`.
     """
 
-    def __init__(self, channels: int, sweep: Sweep, width: int, cond_channels: int | None = None) -> None:
+    def __init__(
+        self,
+        channels: int,
+        sweep: Sweep,
+        width: int,
+        cond_channels: int | None = None,
+        logit_bound: float | None = None,
+    ) -> None:
         super().__init__(channels, cond_channels)
         self.sweep: Sweep = sweep
+        self.logit_bound = logit_bound
         hidden = width * channels
         size = (2, 3) if sweep in ("down", "up") else (3, 2)
         self.conv = nn.Conv2d(channels, hidden, size, bias=False)
@@ -52,8 +60,8 @@ class MaskedConv(Bijection):
         hidden = self.conv(F.pad(x, PADDING[self.sweep]))
         if self.cond_channels is not None and cond is not None:
             hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
-        shift, log_scale = split_parameters(self.project(F.elu(hidden)), x)
-        return x * log_scale.exp() + shift, total(log_scale)
+        shift, log_s = split_parameters(self.project(F.elu(hidden)), x, self.logit_bound)
+        return x * log_s.exp() + shift, total(log_s)
 
     def inverse(self, y: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
         """Solve line after line; exact, with as many steps as there are lines.
@@ -70,14 +78,15 @@ class MaskedConv(Bijection):
             if solved:
                 parameters = torch.addmm(parameters, F.elu(hidden), hidden_weight)
             half, negative_logit = parameters.chunk(2, dim=1)
+            negative_logit = bounded(negative_logit, self.logit_bound)
             x = torch.addcmul(half, half, negative_logit.exp())  # (y - t) / s, for 1 / s = (1 + exp(-a)) / 2
             patches = F.pad(x.view(batch, -1, channels), (0, 0, 1, 1)).unfold(1, 3, 1).reshape(len(x), -1)
             near, far = (patches @ neighbours).chunk(2, dim=1)
             hidden, pending = near + pending, far
             solved.append(x)
             logits.append(-negative_logit)
-        log_scale = (math.log(2) + F.logsigmoid(torch.stack(logits))).view(len(solved), batch, -1)
-        return self._from_lines(torch.stack(solved), y), -log_scale.sum(dim=(0, 2))
+        log_scales = log_scale(torch.stack(logits)).view(len(solved), batch, -1)
+        return self._from_lines(torch.stack(solved), y), -log_scales.sum(dim=(0, 2))
 
     def _to_lines(self, x: Tensor) -> Float[Tensor, "lines b_across c"]:
         """Lay the grid out line after line, in the order of the walk."""

@@ -99,7 +99,9 @@ class Multiscale(Bijection):
         return torch.cat([x, *reversed(done)], dim=1)
 
 
-def factor_out(channels: int, drop: int, width: int, cond_channels: int | None) -> Chain:
+def factor_out(
+    channels: int, drop: int, width: int, cond_channels: int | None, logit_bound: float | None = None
+) -> Chain:
     """Prepare the split of the last ``drop`` channels: predict them from the others, normalise them, and mix.
 
     The original's order is kept: the permutation that ends the layer means that the channels that leave are a random
@@ -108,7 +110,7 @@ def factor_out(channels: int, drop: int, width: int, cond_channels: int | None) 
     return Chain(
         [
             Permutation(channels),
-            AffineCoupling(channels, drop, width, cond_channels),
+            AffineCoupling(channels, drop, width, cond_channels, logit_bound),
             LastChannels(channels, ActNorm(drop)),
             Permutation(channels),
         ]

@@ -218,14 +218,15 @@ def load_raft(weights: Path) -> Raft:
 
 
 def find_raft_weights() -> Path:
-    """Find ``raft-small.pth`` in ``$IPOKE_WEIGHTS``, else where PyTorch keeps downloaded weights.
+    """Find ``raft-small.pth`` in ``$IPOKE_WEIGHTS`` or ``raft_small`` there, else where PyTorch keeps downloads.
 
     Raises:
-        InputError: It is in neither place.
+        InputError: It is in none of these places.
     """
     folders = [Path(torch.hub.get_dir()) / "checkpoints"]
     if "IPOKE_WEIGHTS" in os.environ:
-        folders.insert(0, Path(os.environ["IPOKE_WEIGHTS"]))
+        given = Path(os.environ["IPOKE_WEIGHTS"])
+        folders = [given, given / "raft_small", *folders]
     for folder in folders:
         if (folder / WEIGHTS_FILE).is_file():
             return folder / WEIGHTS_FILE
