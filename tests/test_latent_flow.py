@@ -11,6 +11,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).parent))
 
 from ipoke.bijections.chain import Chain
+from ipoke.bijections.multiscale import Multiscale
 from ipoke.latent_flow import LatentFlow
 from ipoke.settings import LatentFlowSettings
 from laws import bijection_laws as laws
@@ -118,6 +119,15 @@ def test_a_single_level_keeps_every_channel_to_the_end() -> None:
     latent_flow = build(LatentFlowSettings(steps=(2,), units=1, masked_width=1, coupling_width=4), channels=5)
     assert isinstance(latent_flow.bijection, Chain)
     assert [layer.channels for layer in latent_flow.bijection.ordered()] == [5, 5]
+
+
+def test_a_factor_says_how_many_channels_each_level_lets_go() -> None:
+    settings = LatentFlowSettings(steps=(1, 1), factor=4, units=1, masked_width=1, coupling_width=4)
+    latent_flow = build(settings, channels=8)
+    assert isinstance(latent_flow.bijection, Multiscale)
+    assert latent_flow.bijection.widths == [8, 6, 4]
+    with pytest.raises(ValueError, match="channels: got 8, expected a multiple of 2 > levels"):
+        build(settings.model_copy(update={"factor": 2}), channels=8)
 
 
 def test_wrong_sizes_are_refused() -> None:
