@@ -162,7 +162,7 @@ class TestOtherUses:
     def test_info_describes_the_installation_and_a_model(self, ipoke, model_file):
         here = ipoke("info")
         assert here.code == 0
-        assert all(word in here.out for word in ("torch", "recipes", "lean-64, tiny-64"))
+        assert all(word in here.out for word in ("torch", "recipes", "lean-64", "plants-64", "tiny-64"))
         there = ipoke("info", model_file)
         assert there.code == 0
         assert all(word in there.out for word in ("8 x 8 x 8 = 512 dimensions", "trained_on", "nothing"))

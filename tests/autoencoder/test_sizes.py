@@ -6,33 +6,23 @@ from torch import nn
 
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
+from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.conditioning.condition_encoder import ConditionDecoder, ConditionEncoder
+from ipoke.latent_flow import LatentFlow
 from ipoke.settings import (
     AutoencoderLossSettings,
     ClipDecoderSettings,
-    ClipEncoderSettings,
-    ClipSettings,
-    ConditionEncoderSettings,
     DiscriminatorSettings,
     Recipe,
+    load_recipe,
 )
 
-STRIDES_128 = ((2, 2, 2), (2, 1, 1), (2, 2, 2), (2, 2, 2), (2, 2, 2))
-CONDITION_128 = ConditionEncoderSettings(widths=(32, 64, 64, 64), decoder_widths=(64, 64, 64, 32))
+REFERENCE = [f"{name}-{size}" for name in ("plants", "iper", "human36m", "taichi") for size in (64, 128)]
 
 
 def paper_recipe(size, latent_channels):
-    """Give the defaults, with the paper's one more stage on either side at 128 px."""
-    if size == 64:
-        return Recipe(latent_channels=latent_channels)
-    return Recipe(
-        clip=ClipSettings(size=128),
-        latent_channels=latent_channels,
-        clip_encoder=ClipEncoderSettings(widths=(64, 128, 256, 256, 256), strides=STRIDES_128),
-        clip_decoder=ClipDecoderSettings(widths=(256, 256, 256, 128, 64)),
-        image_encoder=CONDITION_128,
-        poke_encoder=CONDITION_128,
-    )
+    """Give the shipped recipe of the paper's Poking-Plants, for another latent if asked."""
+    return load_recipe(f"plants-{size}", [f"latent_channels={latent_channels}"])
 
 
 def count(module: nn.Module) -> int:
@@ -56,6 +46,25 @@ def test_the_autoencoder_has_the_papers_size(size, latent_channels, encoder, gru
     assert autoencoder.rollout.motion_bias.numel() == latent_channels * 64
     assert count(autoencoder.decoder) == decoder
     assert count(autoencoder) == total
+
+
+@pytest.mark.parametrize("name", REFERENCE)
+def test_a_reference_recipe_builds_the_published_model(name):
+    recipe = load_recipe(name, [])
+    wide = name in ("plants-128", "human36m-64", "human36m-128")
+    with torch.device("meta"):
+        latent_flow = LatentFlow(
+            recipe.latent_flow, channels=recipe.latent_channels, cond_channels=ConditionEncoders(recipe).channels
+        )
+        autoencoder = ClipAutoencoder(recipe)
+        image, poke = ConditionEncoders(recipe).image, ConditionEncoders(recipe).poke
+    assert count(latent_flow) == (1_237_326_840 if wide else 1_054_426_620)
+    totals = {(64, 32): 19_808_771, (64, 64): 20_769_731, (128, 32): 29_318_915, (128, 64): 30_279_875}
+    assert count(autoencoder) == totals[recipe.clip.size, 64 if wide else 32]
+    assert (count(image), count(poke)) == ((260_288, 260_864) if recipe.clip.size == 64 else (371_328, 371_904))
+    assert recipe.train.latent_flow.batch == (20 if wide else 40)
+    assert recipe.pokes.foreground == ("grabcut" if name.startswith(("iper", "taichi")) else "motion")
+    assert recipe.pokes.max_pokes == (1 if name.startswith("human36m") else 5)
 
 
 def test_the_discriminators_have_the_papers_size():
