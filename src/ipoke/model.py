@@ -221,10 +221,10 @@ class PokeModel(nn.Module):
         )
         return decoded.cpu()
 
-    def save(self, path: Path, facts: dict[str, str]) -> None:
-        """Write weights in half precision, with the recipe and facts about their making, to a safetensors file."""
+    def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
+        """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
         tensors = {
-            name: tensor.half() if tensor.dtype == torch.float32 else tensor
+            name: tensor.to(precision) if tensor.dtype == torch.float32 else tensor
             for name, tensor in self.state_dict().items()
         }
         write_tensors(path, tensors, model_metadata(self.recipe, facts))
