@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import pytest
 
 import tiny
-from ipoke import cli
+from ipoke.cli import program
 
 PICTURE = tiny.MovingSquares(1).clip(0)[0]
 
@@ -30,7 +30,7 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         capsys.readouterr()
         code: int | str | None = 0
         try:
-            cli.main()
+            program.main()
         except SystemExit as leaving:
             code = leaving.code
         heard = capsys.readouterr()

@@ -34,8 +34,8 @@ class TestHelp:
 
     def test_help_and_mistakes_answer_without_pytorch(self):
         code = (
-            "import sys; from ipoke import cli; sys.argv = ['ipoke', 'train', 'x', '--recipe', 'no', '--out', 'y']\n"
-            "try: cli.main()\nexcept SystemExit as e: print(e.code, 'torch' in sys.modules)"
+            "import sys; from ipoke.cli import program; sys.argv = ['ipoke', *'train x --recipe no --out y'.split()]\n"
+            "try: program.main()\nexcept SystemExit as e: print(e.code, 'torch' in sys.modules)"
         )
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert done.stdout.split() == ["2", "False"]

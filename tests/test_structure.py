@@ -12,7 +12,7 @@ PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
     *("version", "recipes", "errors", "files", "tensors", "settings", "runs"),
     *("data", "scenes", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
-    *("render", "still", "model", "session", "video_clip", "training", "metrics", "demo"),
+    *("render", "still", "model", "official", "session", "video_clip", "training", "metrics", "demo"),
     *("terminal", "cli", "ipoke", "__main__"),
 ]
 """The order in which rooms may import; `ipoke` is the package's own surface. docs/architecture.md draws it."""
@@ -247,7 +247,7 @@ def test_a_planted_offender_is_found(check, path: str, source: str) -> None:
     [
         (check_imports, "model.py", "from ipoke.data.poke import Poke\nfrom ipoke.errors import InputError"),
         (check_imports, "data/video.py", "from ipoke.data.images import read_image\nimport torch"),
-        (check_speech, "cli.py", "from rich.table import Table\nprint(1)"),
+        (check_speech, "cli/use.py", "from rich.table import Table\nprint(1)"),
         (check_unpickling, "runs.py", "torch.load(path, weights_only=True)\nnp.load(path)\npickle.UnpicklingError"),
         (check_bare_flow, "latent_flow.py", "optical_flow = latent_flow(flows=1)"),
     ],

@@ -13,7 +13,7 @@ import pytest
 
 import tiny
 from commands import files, is_one_line
-from ipoke import cli
+from ipoke.cli import make
 
 TRAIN = (
     *("--recipe", "tiny-64", "--threads", 1, "--stage", "autoencoder", "--set", "train.checkpoint_every_clips=8"),
@@ -62,7 +62,7 @@ def one_step(monkeypatch) -> None:
     def asked_at_once() -> Generator[Callable[[], bool]]:
         yield lambda: True
 
-    monkeypatch.setattr(cli, "stop_requests", asked_at_once)
+    monkeypatch.setattr(make, "stop_requests", asked_at_once)
 
 
 class TestStopping:

@@ -1,5 +1,5 @@
 """`python -m ipoke` is `ipoke`."""
 
-from ipoke.cli import main
+from ipoke.cli.program import main
 
 main()

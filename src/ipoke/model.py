@@ -248,7 +248,8 @@ def load(model: str | Path, *, device: str = "cpu") -> PokeModel:
     path = find_model(model)
     tensors, metadata = read_tensors(path)
     recipe = recipe_from_metadata(metadata, path)
-    loaded = PokeModel(recipe)
+    with torch.device("meta"):
+        loaded = PokeModel(recipe)
     wanted = loaded.state_dict()
     missing, foreign = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
     misshaped = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
@@ -256,7 +257,7 @@ def load(model: str | Path, *, device: str = "cpu") -> PokeModel:
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
-    loaded.load_state_dict(tensors)
+    loaded.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()}, assign=True)
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point()):
         raise InputError(f"{path}: holds values that are not finite; train again or restore the file")
     loaded.facts = {key: value for key, value in metadata.items() if key not in ("format", "recipe")}

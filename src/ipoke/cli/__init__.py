@@ -1,0 +1,1 @@
+"""The command line: with `terminal` the one room that parses, prints, and chooses a device."""

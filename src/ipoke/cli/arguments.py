@@ -1,0 +1,49 @@
+"""What people type, made out."""
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ipoke.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def device_of(asked: str | None) -> "torch.device":
+    """Take the device that was asked for, or a GPU where there is one."""
+    import torch
+
+    if asked is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = asked.partition(":")
+    if kind == "cuda" and number in ("", *map(str, range(torch.cuda.device_count()))) and torch.cuda.is_available():
+        return torch.device(asked)
+    if asked != "cpu":
+        known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
+        raise InputError(f"--device: got {asked!r}, expected {' or '.join(known)} on this machine")
+    return torch.device("cpu")
+
+
+def spare(given: Path, out_file: Path) -> None:
+    """Refuse to write over what a person gave."""
+    if out_file.exists() and given.exists() and out_file.samefile(given):
+        raise InputError(f"--out: {out_file} is the file that was given; choose another name")
+
+
+def numbers(option: str, text: str, count: int) -> tuple[float, ...]:
+    """Read ``count`` comma-separated numbers."""
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != count or not all(map(math.isfinite, values)):
+        shape, example = ("x,y,dx,dy", "40,22,9,-4") if count == 4 else ("x,y", "40,22")
+        raise InputError(f"{option}: got {text!r}, expected finite numbers {shape} in px, such as {example}")
+    return values
+
+
+def cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,199 @@
+"""The commands that make and measure a model."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ipoke.cli.app import MAKE, Count, OutDir, Seed, app
+from ipoke.cli.arguments import cores, device_of
+from ipoke.settings import load_recipe
+from ipoke.terminal import TrainingView, err, out, progress_bar, stop_requests
+
+
+@app.command(group=MAKE, sort_key=1)
+def scenes(
+    *, out_dir: OutDir, clips: Count = 1000, size: Count = 64, seed: Seed = 0, workers: Count | None = None
+) -> None:
+    """Simulate clips of plants and puppets: a prepared set.
+
+    Args:
+        out_dir: Folder of the prepared set; repeating the command finishes or prolongs it.
+        clips: How many clips the set shall hold.
+        size: Side of the frames, px.
+        seed: Clip i depends on the seed and i alone.
+        workers: Processes; as many as there are cores if unset.
+    """
+    from ipoke.scenes import write_scenes
+
+    with progress_bar("simulating") as report:
+        count = write_scenes(out_dir, clips=clips, size=size, seed=seed, workers=workers or cores(), progress=report)
+    out.print(f"{out_dir}: {count} clips of {size} px")
+
+
+@app.command(group=MAKE, sort_key=2)
+def prepare(
+    videos: list[Path],
+    /,
+    *,
+    out_dir: OutDir,
+    size: Count = 64,
+    frames: Count = 10,
+    stride: Count = 1,
+    resize: Literal["crop", "letterbox"] = "crop",
+    optical_flow: Literal["dis", "raft"] = "dis",
+    test_fraction: float | None = None,
+    test_videos: str | None = None,
+    workers: Count | None = None,
+) -> None:
+    """Turn videos and folders of videos into a prepared set.
+
+    Args:
+        videos: Video files (MP4, MKV, AVI, MOV, WebM, GIF), folders of them, folders of frames.
+        out_dir: Folder of the prepared set; repeating the command finishes an interrupted one.
+        size: Side of the frames, px.
+        frames: Frames of a clip after its first.
+        stride: Take every k-th frame.
+        resize: Crop the middle square, or letterbox the whole frame.
+        optical_flow: Estimator of the displacements that pokes are read from.
+        test_fraction: Share of the videos to hold out; 0.1 if neither this nor --test-videos is given.
+        test_videos: Hold out the videos whose name matches this pattern.
+        workers: Processes; as many as there are cores if unset.
+    """
+    from ipoke.data.prepare import prepare as prepare_videos
+
+    with progress_bar("preparing") as report:
+        result = prepare_videos(
+            videos,
+            out_dir,
+            size=size,
+            frames=frames,
+            stride=stride,
+            resize=resize,
+            optical_flow=optical_flow,
+            test_fraction=test_fraction,
+            test_videos=test_videos,
+            workers=workers or cores(),
+            progress=lambda done, total, _: report(done, total),
+        )
+    for line in result.lines():
+        out.print(line)
+
+
+@app.command(group=MAKE, sort_key=3)
+def train(
+    clips: Path,
+    /,
+    *,
+    recipe: str,
+    out_dir: OutDir,
+    stage: str | None = None,
+    settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    device: str | None = None,
+    threads: Count | None = None,
+) -> None:
+    """Train all stages in turn; the same command goes on where it stopped.
+
+    Args:
+        clips: A prepared set; its training split is used.
+        recipe: Name of a recipe that comes with ipoke (ipoke info lists them), or a TOML file.
+        out_dir: The run: settings, metrics, checkpoints, samples, model.safetensors.
+        stage: Stop after this stage: autoencoder, image_encoder, poke_encoder or latent_flow.
+        settings: A recipe key to change, such as train.seed=1. May be given several times.
+        device: cpu or cuda; a GPU is used where there is one.
+        threads: Threads of tensor arithmetic; as many as PyTorch takes if unset.
+    """
+    resolved = load_recipe(recipe, settings or [])
+
+    import torch
+
+    from ipoke.data.clips import ClipSet
+    from ipoke.training.loop import TrainingStopped
+    from ipoke.training.train import train as train_stages
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    data = ClipSet(clips, split="train")
+    with stop_requests() as should_stop, TrainingView() as view:
+        try:
+            model = train_stages(
+                data, resolved, out_dir, reporter=view, stage=stage, device=device_of(device), should_stop=should_stop
+            )
+        except TrainingStopped:
+            err.print(f"stopped; the checkpoint is written, repeat the command to go on ({out_dir})")
+            raise SystemExit(130) from None
+    out.print(f"wrote {model}")
+
+
+@app.command(group=MAKE, sort_key=4)
+def import_official(
+    checkpoint: Path | None = None,
+    /,
+    *,
+    out_dir: OutDir,
+    first_stage: Path | None = None,
+    image_encoder: Path | None = None,
+    poke_encoder: Path | None = None,
+    latent_flow: Path | None = None,
+    ignore: Annotated[list[str] | None, Parameter(negative=())] = None,
+) -> None:
+    """Make a run of a checkpoint that the paper's authors released; nothing in it is executed.
+
+    Args:
+        checkpoint: A second-stage checkpoint: Lightning's .ckpt, or .safetensors with the same names.
+        out_dir: The run, which all commands then take as a model.
+        first_stage: A file of its own for the video autoencoder.
+        image_encoder: A file of its own for the encoder of the source frame.
+        poke_encoder: A file of its own for the encoder of the pokes.
+        latent_flow: A file of its own for the latent flow.
+        ignore: A module of the checkpoint that is not part of the model. May be given several times.
+    """
+    from ipoke.official.import_official import import_official as make_run
+    from ipoke.official.names import PARTS
+
+    files = zip(PARTS, (first_stage, image_encoder, poke_encoder, latent_flow), strict=True)
+    imported = make_run(checkpoint, {part: file for part, file in files if file}, out_dir, ignored=ignore or [])
+    for part, count in imported.parameters.items():
+        out.print(f"{part}: {count:,} parameters")
+    out.print(f"wrote {imported.weights}")
+
+
+@app.command(group=MAKE, sort_key=5)
+def evaluate(
+    model: str,
+    clips: Path,
+    /,
+    *,
+    out_dir: OutDir,
+    samples: Annotated[int, Parameter(validator=Number(gte=2))] = 5,
+    most: Count = 200,
+    seed: Seed = 0,
+) -> None:
+    """Measure a model on held-out clips: a report and film strips.
+
+    Args:
+        model: Bundled name, run directory or .safetensors file.
+        clips: A prepared set; the clips of its test split are poked.
+        out_dir: Folder for report.json, report.md and strips/.
+        samples: Clips drawn per poke.
+        most: At most this many test clips, spread over the split.
+        seed: Of pokes and residuals.
+    """
+    from ipoke.data.clips import ClipSet
+    from ipoke.metrics.report import evaluate as measure
+    from ipoke.model import load
+
+    with progress_bar("evaluating") as report:
+        lines = measure(
+            load(model),
+            ClipSet(clips, split="test"),
+            ClipSet(clips, split="train"),
+            out_dir,
+            samples=samples,
+            most=most,
+            seed=seed,
+            progress=report,
+        )
+    for line in lines:
+        out.print(line)

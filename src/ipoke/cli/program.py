@@ -1,0 +1,36 @@
+"""A command run, and what goes wrong said in one line."""
+
+import os
+import sys
+
+from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
+
+from ipoke.cli import make, use
+from ipoke.cli.app import app
+from ipoke.errors import InputError
+from ipoke.terminal import err
+
+COMMANDS = (use, make)
+"""The files that hold the commands; importing them is what makes them known."""
+
+
+def main() -> None:
+    """Run a command; a person's mistake is one line on standard error and exit code 2."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=False)
+    except UnusedCliTokensError as error:
+        left = " ".join(error.unused_tokens or [])
+        err.print(f"ipoke: got {left!r}, which nothing takes; give an option's name before each value", style="red")
+        raise SystemExit(2) from None
+    except (InputError, CycloptsError) as error:
+        err.print(f"ipoke: {' '.join(str(error).split())}", style="red")
+        raise SystemExit(2) from None
+    except KeyboardInterrupt:
+        err.print("stopped; nothing half-written was left, repeat the command to go on")
+        raise SystemExit(130) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise SystemExit(1) from None
+        err.print(f"ipoke: {' '.join(str(error).split())}", style="red")
+        raise SystemExit(2) from None

@@ -1,0 +1,230 @@
+"""The commands that use a model."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from ipoke.cli.app import USE, Count, OutDir, OutFile, Places, Seed, app
+from ipoke.cli.arguments import device_of, numbers, spare
+from ipoke.data.poke import Poke
+from ipoke.errors import InputError
+from ipoke.settings import recipe_names
+from ipoke.terminal import out, progress_bar
+from ipoke.version import __version__
+
+
+@app.command(group=USE, sort_key=1)
+def demo(*, out_dir: OutDir = Path("out")) -> None:
+    """Poke the bundled still and write what could happen.
+
+    Args:
+        out_dir: Folder for demo.webp, demo.mp4, demo.png (film strip), demo.json (session) and still.png.
+    """
+    from ipoke.demo import run_demo
+
+    with progress_bar("sampling") as report:
+        files = run_demo(out_dir, report)
+    for file in files:
+        out.print(f"wrote {file}")
+    out.print(f"play it back: ipoke poke --replay {out_dir / 'demo.json'} --out replay.webp")
+
+
+@app.command(group=USE, sort_key=2)
+def poke(
+    image: Path | None = None,
+    /,
+    *,
+    pokes: Annotated[Places | None, Parameter(name="--poke")] = None,
+    pins: Annotated[Places | None, Parameter(name="--pin")] = None,
+    out_file: OutFile,
+    samples: Count = 5,
+    seed: Seed = 0,
+    temperature: float = 1.0,
+    model: str = "scenes-64",
+    replay: Path | None = None,
+) -> None:
+    """Sample what could happen when a picture is poked.
+
+    The sampling is noted beside the answer, in a session file ending in .json, and can be replayed to the same bytes.
+
+    Args:
+        image: Any picture; pokes are given in its pixels, x to the right and y down from its top left.
+        pokes: A drag x,y,dx,dy: the point at x,y is asked to move by dx,dy px. May be given several times.
+        pins: A place x,y that is asked to stay. May be given several times.
+        out_file: .webp, .gif and .mp4 play (several samples side by side), .png is a film strip.
+        samples: How many clips to draw.
+        seed: Of all chance; sample i is the same for any number of samples.
+        temperature: 1 samples what the model believes; lower is less surprising, 0 its mode.
+        model: Bundled name, run directory or .safetensors file.
+        replay: Session file of an earlier sampling, instead of a picture and all that goes with it.
+    """
+    from ipoke.data.images import read_image
+    from ipoke.model import load
+    from ipoke.session import check_ending, reopen, sample, start_session, write_samples
+
+    check_ending(out_file)
+    with progress_bar("sampling") as report:
+        report(0, 2)
+        if replay is not None:
+            if image is not None or pokes or pins:
+                raise InputError("--replay: got a picture or pokes as well, expected the session alone")
+            session, loaded, picture = reopen(replay)
+        elif image is not None:
+            spare(image, out_file)
+            drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
+            drags += [Poke(*numbers("--pin", text, 2), 0.0, 0.0) for text in pins or []]
+            picture, loaded = read_image(image), load(model)
+            session = start_session(
+                loaded,
+                picture,
+                drags,
+                names=(image, model),
+                folder=out_file.parent,
+                samples=samples,
+                seed=seed,
+                temperature=temperature,
+            )
+        else:
+            raise InputError("image: got none, expected the path of a picture or --replay SESSION.json")
+        report(1, 2)
+        write_samples(out_file, sample(session, loaded, picture), session.poke_list())
+        if replay is None:
+            session.save(out_file.with_suffix(".json"))
+        report(2, 2)
+    out.print(f"wrote {out_file}")
+
+
+@app.command(group=USE, sort_key=3)
+def transfer(video: Path, image: Path, /, *, out_file: OutFile, stride: Count = 1, model: str = "scenes-64") -> None:
+    """Animate a picture with the motion of a video.
+
+    Args:
+        video: The video; the motion residual of its first clip is taken.
+        image: The picture to animate, best in a similar pose.
+        out_file: .webp, .gif, .mp4, or .png for a film strip.
+        stride: Take every k-th frame of the video.
+        model: Bundled name, run directory or .safetensors file.
+    """
+    from ipoke.data.images import read_image
+    from ipoke.model import load
+    from ipoke.session import check_ending, write_samples
+    from ipoke.video_clip import first_clip, strongest_poke
+
+    check_ending(out_file)
+    spare(video, out_file)
+    spare(image, out_file)
+    picture, loaded = read_image(image), load(model)
+    clip = first_clip(video, loaded.recipe, stride)
+    write_samples(out_file, loaded.transfer(clip, picture, strongest_poke(clip, loaded.recipe)), [])
+    out.print(f"wrote {out_file}")
+
+
+@app.command(group=USE, sort_key=4)
+def affinity(
+    image: Path,
+    /,
+    *,
+    at: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    out_file: OutFile,
+    pokes: Count = 64,
+    seed: Seed = 0,
+    model: str = "scenes-64",
+) -> None:
+    """Map what moves along when a place is pulled.
+
+    Args:
+        image: Any picture.
+        at: The place x,y in its pixels.
+        out_file: A .png.
+        pokes: Number of random pulls.
+        seed: Of the pulls and the residuals.
+        model: Bundled name, run directory or .safetensors file.
+    """
+    from ipoke.data.images import read_image, write_png
+    from ipoke.model import load
+    from ipoke.render import heat_map
+
+    if out_file.suffix.lower() != ".png":
+        raise InputError(f"--out: got {out_file.name!r}, expected a file ending in .png")
+    spare(image, out_file)
+    x, y = numbers("--at", at, 2)
+    picture = read_image(image)
+    values = load(model).affinity(picture, x, y, pokes=pokes, seed=seed)
+    write_png(out_file, heat_map(picture, values, (x, y)))
+    out.print(f"wrote {out_file}")
+
+
+@app.command(group=USE, sort_key=5)
+def score(
+    video: Path,
+    /,
+    *,
+    pokes: Annotated[Places | None, Parameter(name="--poke")] = None,
+    stride: Count = 1,
+    model: str = "scenes-64",
+) -> None:
+    """Tell how likely the first clip of a video is.
+
+    Args:
+        video: The video; its first frame is the picture that is poked.
+        pokes: A drag x,y,dx,dy in the model's pixels; the strongest motion of the clip if none is given.
+        stride: Take every k-th frame.
+        model: Bundled name, run directory or .safetensors file.
+    """
+    from ipoke.model import load
+    from ipoke.video_clip import first_clip, strongest_poke
+
+    drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
+    loaded = load(model)
+    clip = first_clip(video, loaded.recipe, stride)
+    result = loaded.score(clip, drags or strongest_poke(clip, loaded.recipe))
+    out.print(f"log-likelihood {result.log_prob_nats:.2f} nats, {result.bits_per_dim:.4f} bits per latent dimension")
+
+
+@app.command(group=USE, sort_key=6)
+def info(model: str | None = None, /) -> None:
+    """Describe this installation, or a model.
+
+    Args:
+        model: Bundled name, run directory or .safetensors file.
+    """
+    facts = _about_here() if model is None else _about_model(model)
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        out.print(f"{name:{width}}  {value}")
+
+
+def _about_here() -> list[tuple[str, str]]:
+    import torch
+
+    from ipoke.model import bundled_models
+
+    return [
+        ("ipoke", __version__),
+        ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
+        ("device", str(device_of(None))),
+        ("bundled models", ", ".join(bundled_models()) or "none"),
+        ("recipes", ", ".join(recipe_names())),
+    ]
+
+
+def _about_model(name: str) -> list[tuple[str, str]]:
+    from ipoke.model import load
+    from ipoke.settings import LATENT_SIDE
+
+    model = load(name)
+    recipe, side = model.recipe, LATENT_SIDE
+    parts = (
+        ("autoencoder", model.autoencoder),
+        ("condition encoders", model.conditions),
+        ("latent flow", model.latent_flow),
+    )
+    return [
+        ("recipe", recipe.name),
+        ("clips", f"{recipe.clip.size} px, {recipe.clip.frames} frames after the still"),
+        ("latent", f"{recipe.latent_channels} x {side} x {side} = {recipe.latent_channels * side**2} dimensions"),
+        *((title, f"{sum(p.numel() for p in part.parameters()):,} parameters") for title, part in parts),
+        ("weights sha256", model.sha256),
+        *model.facts.items(),
+    ]
