@@ -6,7 +6,7 @@ SCENES ?= clips/scenes-64
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
-CODE := src tests
+CODE := src tests benchmarks
 # Two processes of one thread each: more threads per process would wait for each other.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 

@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
     *("version", "recipes", "errors", "files", "tensors", "settings", "runs"),
-    *("data", "scenes", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
+    *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
     *("render", "still", "model", "official", "session", "video_clip", "training", "metrics", "demo"),
     *("terminal", "cli", "ipoke", "__main__"),
 ]

@@ -230,6 +230,8 @@ class TrainSettings(Section):
         schedule="linear",
     )
     seed: Annotated[int, Field(ge=0)] = 42
+    balance_objects: bool = False
+    """Draw clips so that each object of the set (plant, actor) is equally likely, instead of each clip."""
     checkpoint_every_clips: PositiveInt = 20_000
     sample_every_clips: PositiveInt = 40_000
 

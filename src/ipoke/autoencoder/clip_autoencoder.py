@@ -6,10 +6,12 @@ from torch import Tensor, nn
 
 from ipoke.autoencoder.clip_encoder import ClipEncoder
 from ipoke.autoencoder.decoded_frames import DecodedFrames
+from ipoke.autoencoder.folded_decoder import folded
 from ipoke.autoencoder.latent_rollout import LatentRollout
 from ipoke.autoencoder.moving_decoder import MovingDecoder
 from ipoke.autoencoder.painting_decoder import PaintingDecoder
 from ipoke.data.tracks import tracks as find_tracks
+from ipoke.nn.prepared import Prepared, is_for_sampling
 from ipoke.nn.spade import Modulation
 from ipoke.settings import Recipe
 from ipoke.tensors import frames_from_clip
@@ -25,6 +27,9 @@ class ClipAutoencoder(nn.Module):
         self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
         make = MovingDecoder if decoder.output == "move" else PaintingDecoder
         self.decoder = make(decoder, recipe.latent_channels)
+        self.sampling_precision = torch.float32
+        """In which the paper's decoder paints where no gradients are asked for."""
+        self._folded = Prepared(self.decoder, self._fold)
 
     def encode(
         self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
@@ -50,4 +55,22 @@ class ClipAutoencoder(nn.Module):
         states = self.rollout(z, frames)
         if only is not None:
             states = states[:, only]
-        return self.decoder(states, source, modulations)
+        decoder = self._decoder(source)
+        precision = states.dtype if decoder is self.decoder else self.sampling_precision
+        return decoder(states.to(precision), source.to(precision), modulations)
+
+    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
+        """Compute what depends on the source alone, once for all frames and samples."""
+        decoder = self._decoder(source)
+        return decoder.modulations(source if decoder is self.decoder else source.to(self.sampling_precision))
+
+    def _decoder(self, source: Tensor) -> MovingDecoder | PaintingDecoder:
+        """Choose the decoder as it is trained, or the paper's as it is for sampling."""
+        if is_for_sampling(source) and isinstance(self.decoder, PaintingDecoder):
+            return self._folded()
+        return self.decoder
+
+    def _fold(self, decoder: MovingDecoder | PaintingDecoder) -> PaintingDecoder:
+        if not isinstance(decoder, PaintingDecoder):
+            raise TypeError(f"{type(decoder).__name__}: only the painting decoder is folded")
+        return folded(decoder, self.sampling_precision)

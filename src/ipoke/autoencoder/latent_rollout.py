@@ -4,7 +4,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipoke.compiled.library import compiled
 from ipoke.nn.conv_gru import ConvGRU
+from ipoke.nn.fast_gru import FastRollout
+from ipoke.nn.prepared import Prepared, is_for_sampling
 from ipoke.settings import LATENT_SIDE
 
 
@@ -18,13 +21,24 @@ class LatentRollout(nn.Module):
         super().__init__()
         self.gru = ConvGRU(channels, layers, update_bias)
         self.motion_bias = nn.Parameter(torch.randn(1, channels, LATENT_SIDE, LATENT_SIDE))
+        self._fast = Prepared(self.gru, _fast_rollout)
 
     def forward(self, z: Float[Tensor, "b c h w"], frames: int) -> Float[Tensor, "b t c h w"]:
         """Return the state of the top layer at each step."""
-        states = [z] * len(self.gru.cells)
         constant = self.motion_bias.expand(z.shape[0], -1, -1, -1)
+        if is_for_sampling(z):
+            fast = self._fast()
+            if fast is not None:
+                return fast(constant, z, frames)
+        states = [z] * len(self.gru.cells)
         tops = []
         for _ in range(frames):
             states = self.gru(constant, states)
             tops.append(states[-1])
         return torch.stack(tops, 1)
+
+
+def _fast_rollout(gru: ConvGRU) -> FastRollout | None:
+    """Prepare a roll-out where its functions can be compiled."""
+    functions = compiled()
+    return None if functions is None else FastRollout(gru, functions)

@@ -17,6 +17,7 @@ class PaintingDecoder(nn.Module):
 
     def __init__(self, settings: ClipDecoderSettings, latent_channels: int) -> None:
         super().__init__()
+        self.settings, self.latent_channels = settings, latent_channels
         widths, wrap = settings.widths, weight_wrap(settings.spectral_norm)
         self.inner = ResidualBlock(
             latent_channels, widths[0], shortcut=latent_channels != widths[0], groups=settings.groups, wrap=wrap

@@ -60,7 +60,7 @@ class AffineCoupling(Bijection):
         return self._with_part(y, (part - shift) * (-log_scale).exp()), -total(log_scale)
 
     def _shift_and_log_scale(self, x: Tensor, part: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-        hidden = self.conv(x[:, self.kept])
+        hidden = self.conv(x[:, self.kept].to(self.conv.weight.dtype))
         if self.cond_channels is not None and cond is not None:
             hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
         return split_parameters(self.project(F.elu(self.mix(F.elu(hidden)))), part, self.logit_bound)

@@ -23,11 +23,13 @@ class WeightNormConv2d(nn.Module):
 
     def weight(self) -> Float[Tensor, "out in k k"]:
         """Give the filters that the convolution applies."""
-        return self.direction * (self.gain / torch.linalg.vector_norm(self.direction, dim=(1, 2, 3), keepdim=True))
+        direction = self.direction.to(self.gain.dtype)
+        length = torch.linalg.vector_norm(direction, dim=(1, 2, 3), keepdim=True)
+        return direction * (self.gain / length)
 
     def forward(self, x: Float[Tensor, "b in h w"]) -> Float[Tensor, "b out h w"]:
         """Convolve with zero padding."""
-        return F.conv2d(x, self.weight(), self.bias, padding=self.kernel // 2)
+        return F.conv2d(x, self.weight().to(x.dtype), self.bias.to(x.dtype), padding=self.kernel // 2)
 
     def extra_repr(self) -> str:
         """Give the sizes."""

@@ -40,8 +40,9 @@ def prepare(
     out_dir: OutDir,
     size: Count = 64,
     frames: Count = 10,
-    stride: Count = 1,
-    resize: Literal["crop", "letterbox"] = "crop",
+    dataset: str | None = None,
+    stride: Count | None = None,
+    resize: Literal["crop", "letterbox", "squeeze"] | None = None,
     optical_flow: Literal["dis", "raft"] = "dis",
     test_fraction: float | None = None,
     test_videos: str | None = None,
@@ -54,8 +55,9 @@ def prepare(
         out_dir: Folder of the prepared set; repeating the command finishes an interrupted one.
         size: Side of the frames, px.
         frames: Frames of a clip after its first.
-        stride: Take every k-th frame.
-        resize: Crop the middle square, or letterbox the whole frame.
+        dataset: plants, iper, taichi or human36m: one of the paper's data sets, in a folder as it is distributed.
+        stride: Take every k-th frame; all, or as the data set asks.
+        resize: Crop the middle square, letterbox the whole frame or squeeze it; crop, or as the data set asks.
         optical_flow: Estimator of the displacements that pokes are read from.
         test_fraction: Share of the videos to hold out; 0.1 if neither this nor --test-videos is given.
         test_videos: Hold out the videos whose name matches this pattern.
@@ -69,6 +71,7 @@ def prepare(
             out_dir,
             size=size,
             frames=frames,
+            dataset=dataset,
             stride=stride,
             resize=resize,
             optical_flow=optical_flow,

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
@@ -27,6 +27,10 @@ from ipoke.tensors import clip_from_frames
 
 TRIES = 50
 """Clips tried in place of one in which nothing moves, as in the original."""
+
+
+Groups: TypeAlias = Sequence[Int64[np.ndarray, " n"]]
+"""Numbers of clips, group by group."""
 
 
 @runtime_checkable
@@ -73,9 +77,17 @@ def clip_index(n: int, length: int, seed: int) -> int:
 
 
 def training_item(
-    clips: ClipSource, pokes: PokeSettings, augment: AugmentSettings | None, *, seed: int, n: int
+    clips: ClipSource,
+    pokes: PokeSettings,
+    augment: AugmentSettings | None,
+    *,
+    seed: int,
+    n: int,
+    groups: Groups | None = None,
 ) -> Item:
     """Make the n-th clip of a training, augmented and poked; a share of them are stills with a poked background.
+
+    With ``groups`` of clips, each group is equally likely, and each clip of it; without, a clip comes once per epoch.
 
     Raises:
         InputError: There are no clips, or nothing moves in this one and in 50 drawn in its place.
@@ -83,13 +95,13 @@ def training_item(
     if len(clips) == 0:
         raise InputError("clips: got none, expected at least one training clip; prepare more videos")
     rng = np.random.default_rng([seed, n])
-    index = clip_index(n, len(clips), seed)
+    index = clip_index(n, len(clips), seed) if groups is None else _from_groups(groups, rng)
     is_zero_poke = bool(rng.random() < pokes.zero_poke_fraction)
     for _ in range(1 + TRIES):
         item = _poked_item(clips, index, pokes, augment, rng, is_zero_poke)
         if item is not None:
             return item
-        index = int(rng.integers(len(clips)))
+        index = int(rng.integers(len(clips))) if groups is None else _from_groups(groups, rng)
     raise InputError(
         f"clips: nothing moves in {TRIES} of {len(clips)} clips drawn at random, expected motion to poke; "
         "prepare the videos with a larger stride or leave the still ones out"
@@ -105,6 +117,7 @@ def training_batch(
     first: int,
     batch: int,
     with_tracks: bool = False,
+    groups: Groups | None = None,
 ) -> Batch:
     """Make the batch of the clips from the ``first``-th of a training on, with their tracks if asked for.
 
@@ -112,7 +125,7 @@ def training_batch(
         InputError: As `training_item`.
     """
     return _collate(
-        [training_item(clips, pokes, augment, seed=seed, n=n) for n in range(first, first + batch)],
+        [training_item(clips, pokes, augment, seed=seed, n=n, groups=groups) for n in range(first, first + batch)],
         pokes.patch,
         with_tracks=with_tracks,
     )
@@ -130,6 +143,7 @@ def training_batches(
     world_size: int = 1,
     workers: int = 1,
     with_tracks: bool = False,
+    groups: Groups | None = None,
 ) -> Generator[Batch, None, None]:
     """Yield batches without end, made ahead in threads.
 
@@ -144,6 +158,7 @@ def training_batches(
         world_size: How many processes take part.
         workers: Threads, at least 1.
         with_tracks: Whether to find the clips' tracks.
+        groups: Clips by object, each of which is then equally likely.
 
     Raises:
         InputError: As `training_item`, when the batch concerned is due.
@@ -162,6 +177,7 @@ def training_batches(
                     first=first,
                     batch=batch,
                     with_tracks=with_tracks,
+                    groups=groups,
                 )
             )
             if len(waiting) > workers:
@@ -183,6 +199,10 @@ def evaluation_batch(clips: ClipSource, indices: Sequence[int], pokes: PokeSetti
     return _collate(
         [evaluation_item(clips, index, pokes, seed=seed) for index in indices], pokes.patch, with_tracks=False
     )
+
+
+def _from_groups(groups: Groups, rng: np.random.Generator) -> int:
+    return int(rng.choice(groups[int(rng.integers(len(groups)))]))
 
 
 @lru_cache(maxsize=4)

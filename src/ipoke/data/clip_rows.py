@@ -29,7 +29,7 @@ class ClipSetSettings(Section):
     """Frames of a clip after its source frame."""
     stride: PositiveInt = 1
     """Stored frames from one frame of a clip to the next."""
-    resize: Literal["crop", "letterbox", "none"] = "none"
+    resize: Literal["crop", "letterbox", "squeeze", "none"] = "none"
     """How frames that were not square became so; ``none``: they were drawn square."""
     optical_flow: Literal["dis", "raft", "exact"]
     """How displacements were found; ``exact``: the simulator knew them."""
@@ -83,6 +83,10 @@ class SourceRow(Section):
     sha256: str
     segments: tuple[SegmentRow, ...] = ()
     dropped: tuple[DroppedRow, ...] = ()
+    object: str = ""
+    """What is seen, if the set knows: the plant, the actor. Videos of one object share a name."""
+    every: PositiveInt = 1
+    """Frames of the video from one stored frame to the next; all places count stored frames."""
     note: str = ""
     """What a person should know about this source, such as that its end is broken."""
 

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int64, UInt8
 
 from ipoke.data.clip_cache import RawCache, SegmentArrays, open_raw_cache
 from ipoke.data.clip_rows import (
@@ -115,6 +115,23 @@ class ClipSet:
 
     def __len__(self) -> int:
         return self._ends[-1]
+
+    def by_object(self) -> list[Int64[np.ndarray, " n"]]:
+        """List the clips of each object, in the order in which the objects come.
+
+        Raises:
+            InputError: The set does not say what is seen in it.
+        """
+        starts = [0, *self._ends[:-1]]
+        found: dict[str, list[np.ndarray]] = {}
+        for (source, _), start, end in zip(self._segments, starts, self._ends, strict=True):
+            if not source.object:
+                raise InputError(
+                    f"{self.folder}: does not say which object {source.video} shows, as train.balance_objects needs; "
+                    "prepare it with --dataset, or set train.balance_objects=false"
+                )
+            found.setdefault(source.object, []).append(np.arange(start, end))
+        return [np.concatenate(ranges) for ranges in found.values()]
 
     def row(self, i: int) -> ClipPlace:
         """Say which video and which start frame clip i comes from.

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,10 +29,16 @@ class VideoJob:
     sha256: str
     split: Split
     settings: ClipSetSettings
+    object: str = ""
+    share: tuple[float, float] = (0.0, 1.0)
+    """Which part of the frames is taken, from and to."""
+    rate_hz: float | None = None
+    """Frames per second to keep, about; all of them if None."""
 
-    def row(self, **more: object) -> SourceRow:
+    def row(self, **more: Any) -> SourceRow:
         """Give the row of this video."""
         known = {"id": self.id, "video": self.video.name, "split": self.split, "sha256": self.sha256}
+        known["object"] = self.object
         return SourceRow.model_validate({"frames": 0, "size": (0, 0), "fps": 0.0} | known | more)
 
     def dropped(self, why: str) -> SourceRow:
@@ -48,12 +56,14 @@ def extract(job: VideoJob) -> tuple[SourceRow, list[EncodedSegment]]:
         info = probe(job.video.path)
     except InputError as error:
         return job.dropped(_without_path(error, job)), []
-    source = job.row(size=(info.width, info.height), fps=info.fps)
+    every = 1 if job.rate_hz is None else max(1, round(info.fps / job.rate_hz))
+    source = job.row(size=(info.width, info.height), fps=info.fps, every=every)
     estimate = _estimator(settings.optical_flow)
     encoded: list[EncodedSegment] = []
     dropped: list[DroppedRow] = []
-    frames = _Frames(job)
-    for piece in pieces(frames, window=settings.window):
+    frames = _Frames(job, every)
+    for found in pieces(frames, window=settings.window):
+        piece = dataclasses.replace(found, first=found.first + frames.first)
         segments, left_out = _segments(piece, settings, estimate)
         encoded += encode_segments(settings, source, segments, first_number=len(encoded))
         dropped += left_out
@@ -62,25 +72,47 @@ def extract(job: VideoJob) -> tuple[SourceRow, list[EncodedSegment]]:
 
 
 class _Frames:
-    """The frames of a video at the size of the set; a broken end ends them and leaves a note."""
+    """The frames of a video at the size of the set; a broken end ends them and leaves a note.
 
-    def __init__(self, job: VideoJob) -> None:
-        self.job = job
+    Taken is every ``every``-th frame, and of those the job's share, beginning with the ``first``.
+    """
+
+    def __init__(self, job: VideoJob, every: int) -> None:
+        self.job, self.every = job, every
         self.count, self.note = 0, ""
+        self.first, self.stop = 0, None
+        if job.share != (0.0, 1.0):
+            total = -(-_count(job) // every)
+            self.first, self.stop = (round(part * total) for part in job.share)
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         settings = self.job.settings
         try:
-            for frame in read_frames(self.job.video.path):
+            kept = itertools.islice(read_frames(self.job.video.path), 0, None, self.every)
+            for frame in itertools.islice(kept, self.first, self.stop):
                 self.count += 1
                 yield fit(frame, settings.size, settings.resize)
         except BrokenVideoError as error:
             self.note = _without_path(error, self.job)
 
 
+def _count(job: VideoJob) -> int:
+    """Count the frames that can be decoded; what containers say of it is not always true."""
+    count = 0
+    try:
+        for _ in read_frames(job.video.path):
+            count += 1
+    except BrokenVideoError:
+        pass
+    return count
+
+
 def fit(frame: UInt8[np.ndarray, "h w 3"], size: int, resize: str) -> UInt8[np.ndarray, "size size 3"]:
-    """Make a frame square: its centre (``crop``), or all of it between black bars (``letterbox``)."""
+    """Make a frame square: its centre (``crop``), all of it between black bars (``letterbox``), or ``squeeze`` it."""
     height, width = frame.shape[:2]
+    if resize == "squeeze":
+        shrinks = size <= min(height, width)
+        return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     if resize == "crop":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2

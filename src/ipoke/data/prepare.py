@@ -13,6 +13,7 @@ from typing import Literal
 
 from ipoke.data.clip_rows import ClipSetSettings, SourceRow, Split
 from ipoke.data.clip_writer import ClipWriter
+from ipoke.data.datasets.known import layout_of
 from ipoke.data.discover import FoundVideo, IgnoredFile, content_sha256, find_videos, held_out_ids, source_id
 from ipoke.data.extract import VideoJob
 from ipoke.data.workers import extract_in_order
@@ -31,6 +32,8 @@ class PrepareReport:
     rows: tuple[SourceRow, ...]
     added: int
     ignored: tuple[IgnoredFile, ...]
+    missing: tuple[str, ...] = ()
+    """What the data set has and the folder lacks."""
 
     def clips(self, split: Split | None = None) -> int:
         """Count the clips (legal starts) of the set or of one split."""
@@ -51,6 +54,8 @@ class PrepareReport:
             if row.note or losses or not clips:
                 what = f"kept {clips} clips of {row.frames} frames" if clips else "dropped"
                 yield f"{row.video}: {what}; " + "; ".join([row.note] * bool(row.note) + losses)
+        for line in self.missing:
+            yield f"missing: {line}"
         if self.ignored:
             reasons = Counter(f"{file.path.suffix or 'no ending'}, {file.why}" for file in self.ignored)
             counts = "; ".join(f"{count} x {why}" for why, count in reasons.most_common())
@@ -70,8 +75,9 @@ def prepare(
     *,
     size: int = 64,
     frames: int = 10,
-    stride: int = 1,
-    resize: Literal["crop", "letterbox"] = "crop",
+    dataset: str | None = None,
+    stride: int | None = None,
+    resize: Literal["crop", "letterbox", "squeeze"] | None = None,
     optical_flow: Literal["dis", "raft"] = "dis",
     test_fraction: float | None = None,
     test_videos: str | None = None,
@@ -85,10 +91,11 @@ def prepare(
         out: Folder of the set, new or begun by the same settings.
         size: Side of the frames, px.
         frames: Frames of a clip after its source frame.
-        stride: Frames of the video from one frame of a clip to the next.
-        resize: ``crop`` the centre square, or ``letterbox`` the whole frame.
+        dataset: Name of a data set of the paper's, in whose layout ``inputs`` is one folder; see `LAYOUTS`.
+        stride: Frames of the video from one frame of a clip to the next; the data set's, or 1.
+        resize: ``crop`` the centre square, ``letterbox`` the whole frame or ``squeeze`` it; the data set's, or crop.
         optical_flow: How displacements are estimated.
-        test_fraction: Share of the videos that is held out, 0.1 if neither this nor ``test_videos`` is given.
+        test_fraction: Share of the videos that is held out, 0.1 if nothing else says it.
         test_videos: Pattern such as ``*_wave2*`` of the names or paths to hold out.
         workers: Processes; with 1 the work is done in this one.
         progress: Told after each video.
@@ -101,58 +108,95 @@ def prepare(
         raise InputError("--test-fraction and --test-videos: got both, expected one")
     if test_fraction is not None and not 0 <= test_fraction <= 1:
         raise InputError(f"--test-fraction: got {test_fraction}, expected 0 to 1")
+    layout = None if dataset is None else layout_of(dataset)
+    if layout is not None and test_fraction is not None:
+        raise InputError(f"--test-fraction: got {test_fraction}, but --dataset {dataset} says what is held out")
+    if layout is not None and test_videos is not None and not layout.takes_test_videos:
+        raise InputError(f"--test-videos: got {test_videos!r}, but --dataset {dataset} says what is held out")
+    stride = stride if stride is not None else layout.stride if layout else 1
+    resize = resize or (layout.resize if layout else "crop")
     for name, value, least in (("size", size, 16), ("frames", frames, 1), ("stride", stride, 1)):
         if value < least:
             raise InputError(f"--{name}: got {value}, expected at least {least}")
     fraction = 0.1 if test_fraction is None else test_fraction
-    found, ignored = find_videos(inputs)
-    if test_videos is not None and not any(_matches(video, test_videos) for video in found):
-        raise InputError(f"--test-videos: no video matches {test_videos!r}, names are such as {found[0].name}")
     rule = f"videos {test_videos}" if test_videos is not None else f"fraction {fraction:g}"
+    if layout is not None:
+        rule = f"videos {test_videos}" if test_videos is not None else "published"
+        found = layout.find(_only(inputs, dataset), test_videos)
+        wanted, ignored, missing = [_Wanted(**vars(video)) for video in found.videos], found.ignored, found.missing
+    else:
+        videos, ignored = find_videos(inputs)
+        if test_videos is not None and not any(_matches(video, test_videos) for video in videos):
+            raise InputError(f"--test-videos: no video matches {test_videos!r}, names are such as {videos[0].name}")
+        split = None if test_videos is None else "train"
+        wanted = [_Wanted(v, "test" if test_videos and _matches(v, test_videos) else split) for v in videos]
+        missing = ()
     settings = ClipSetSettings(
         size=size,
         frames=frames,
         stride=stride,
         resize=resize,
         optical_flow=optical_flow,
-        origin={"made_by": "prepare", "test": rule},
+        origin={"made_by": "prepare", "test": rule} | ({"dataset": dataset} if dataset else {}),
     )
     with ClipWriter(out, settings=settings) as writer:
         before = len(writer.rows)
-        jobs, repeated = _jobs(found, writer, settings, test_videos, fraction)
+        jobs, repeated = _jobs(wanted, writer, settings, fraction, layout.rate_hz if layout else None)
         for count, (row, segments) in enumerate(extract_in_order(jobs, workers), start=before + 1):
             writer.add_encoded(row, segments)
             if progress is not None:
                 progress(count, before + len(jobs), row.video)
         rows = tuple(writer.rows)
-    return PrepareReport(out, settings, rows, added=len(rows) - before, ignored=(*ignored, *repeated))
+    return PrepareReport(out, settings, rows, added=len(rows) - before, ignored=(*ignored, *repeated), missing=missing)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """A video, or a share of its frames, to become a row of the set; a split of None is decided by its id."""
+
+    video: FoundVideo
+    split: Split | None
+    object: str = ""
+    share: tuple[float, float] = (0.0, 1.0)
 
 
 def _jobs(
-    found: Sequence[FoundVideo], writer: ClipWriter, settings: ClipSetSettings, test_videos: str | None, fraction: float
+    wanted: Sequence[_Wanted], writer: ClipWriter, settings: ClipSetSettings, fraction: float, rate_hz: float | None
 ) -> tuple[list[VideoJob], list[IgnoredFile]]:
-    """Decide id and split of each video that is not in the set yet; the same contents are taken once."""
+    """Decide id and split of what is not in the set yet; the same contents are taken once, from the first video."""
     names = {row.sha256: row.video for row in writer.rows}
-    new: list[tuple[FoundVideo, str, str]] = []
-    repeated: list[IgnoredFile] = []
+    hashes: dict[Path, str] = {}
+    new: list[tuple[_Wanted, str, str]] = []
+    repeated: dict[Path, IgnoredFile] = {}
     ids = [row.id for row in writer.rows]
-    for video in found:
-        sha256 = content_sha256(video.path)
-        identity = source_id(video.name, sha256)
+    for one in wanted:
+        path = one.video.path
+        sha256 = hashes.get(path) or content_sha256(path)
+        hashes[path] = sha256
+        identity = source_id(one.video.name, sha256)
+        if one.share != (0.0, 1.0):
+            identity += f"-{one.split}"
         if identity in writer.done:
             continue
-        if sha256 in names:
-            repeated.append(IgnoredFile(video.path, f"same contents as {names[sha256]}"))
+        if names.setdefault(sha256, one.video.name) != one.video.name:
+            repeated[path] = IgnoredFile(path, f"same contents as {names[sha256]}")
             continue
-        names[sha256] = video.name
         ids.append(identity)
-        new.append((video, identity, sha256))
+        new.append((one, identity, sha256))
     held_out = held_out_ids(ids, fraction, [row.id for row in writer.rows if row.split == "test"])
     jobs = []
-    for video, identity, sha256 in new:
-        is_test = _matches(video, test_videos) if test_videos is not None else identity in held_out
-        jobs.append(VideoJob(video, identity, sha256, "test" if is_test else "train", settings))
-    return jobs, repeated
+    for one, identity, sha256 in new:
+        split = one.split or ("test" if identity in held_out else "train")
+        jobs.append(VideoJob(one.video, identity, sha256, split, settings, one.object, one.share, rate_hz))
+    return jobs, list(repeated.values())
+
+
+def _only(inputs: Sequence[Path], dataset: str | None) -> Path:
+    """Give the one folder that a data set is in."""
+    if len(inputs) != 1 or not inputs[0].is_dir():
+        got = ", ".join(map(str, inputs)) or "nothing"
+        raise InputError(f"--dataset {dataset}: got {got}, expected one folder, that of the data set")
+    return inputs[0]
 
 
 def _matches(video: FoundVideo, pattern: str) -> bool:

@@ -93,6 +93,7 @@ def _train_stage(
     should_stop: Callable[[], bool],
 ) -> None:
     settings = stage.settings
+    groups = clips.by_object() if recipe.train.balance_objects else None
 
     def batches_from(start: int) -> Iterator[Batch]:
         return training_batches(
@@ -105,6 +106,7 @@ def _train_stage(
             rank=workers.rank,
             world_size=workers.size,
             with_tracks=stage.encodes_clips and recipe.clip_encoder.sees_tracks,
+            groups=groups,
         )
 
     Loop(

@@ -1,0 +1,1 @@
+"""C functions for sampling on a CPU, compiled where they are used."""

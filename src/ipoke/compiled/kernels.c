@@ -1,0 +1,178 @@
+/* What sampling asks of the processor besides matrix products, on grids of 8 x 8 places. See library.py.
+
+   Values lie place after place, row by row, channels next to each other: x has `x_stride` channels per place. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#define SIDE 8
+#define BLOCK 32
+#if defined(__AVX512F__)
+#define LANES 16
+#define WIDE 2
+#elif defined(__AVX__)
+#define LANES 8
+#define WIDE 1
+#else
+#define LANES 4
+#define WIDE 2
+#endif
+
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int ints __attribute__((vector_size(4 * LANES)));
+
+static inline vec load(const float *from) { vec v; memcpy(&v, from, sizeof v); return v; }
+static inline void store(float *to, vec v) { memcpy(to, &v, sizeof v); }
+static inline vec all(float value) { return value - (vec){0}; }
+static inline vec choose(ints mask, vec yes, vec no) { return (vec)((mask & (ints)yes) | (~mask & (ints)no)); }
+
+/* e^x to 1e-7 relative; clamped where it would leave the normal numbers. */
+static inline vec exponential(vec x) {
+    const vec shift = all(12582912.0f);
+    x = choose(x > 88.0f, all(88.0f), choose(x < -87.0f, all(-87.0f), x));
+    vec turns = x * 1.44269504f + shift;
+    ints power = (ints)turns - (ints)shift;
+    turns -= shift;
+    vec rest = x - turns * 0.693145752f - turns * 1.42860677e-6f;
+    vec sum = all(1.0f / 5040);
+    sum = sum * rest + 1.0f / 720;
+    sum = sum * rest + 1.0f / 120;
+    sum = sum * rest + 1.0f / 24;
+    sum = sum * rest + 1.0f / 6;
+    sum = sum * rest + 0.5f;
+    sum = sum * rest + 1.0f;
+    sum = sum * rest + 1.0f;
+    return sum * (vec)((power + 127) << 23);
+}
+
+/* Turn logits a into (1 + e^-a) / 2, bounded to B tanh(a / B) before if B is not 0; `count` is a multiple of 16. */
+static void inverse_scales(float *logits, int count, float bound) {
+    for (int i = 0; i < count; i += LANES) {
+        vec a = load(logits + i);
+        if (bound > 0.0f) a = bound - 2.0f * bound / (exponential(a * (2.0f / bound)) + 1.0f);
+        store(logits + i, 0.5f + 0.5f * exponential(-a));
+    }
+}
+
+/* out[place][o] = sum over taps and channels of in[tap][place * stride + c] * weights[tap][c][o]. */
+static void product(float *out, const float *weights, const float *const *in, int taps, int stride, int channels, int outs) {
+    for (int o = 0; o < outs; o += WIDE * LANES) {
+        vec sums[SIDE][WIDE];
+        memset(sums, 0, sizeof sums);
+        for (int tap = 0; tap < taps; tap++) {
+            const float *row = weights + (size_t)tap * channels * outs + o;
+            const float *seen = in[tap];
+            for (int c = 0; c < channels; c++, row += outs) {
+                vec w[WIDE];
+                for (int v = 0; v < WIDE; v++) w[v] = load(row + v * LANES);
+#pragma GCC unroll 8
+                for (int place = 0; place < SIDE; place++)
+#pragma GCC unroll 2
+                    for (int v = 0; v < WIDE; v++) sums[place][v] += w[v] * seen[place * stride + c];
+            }
+        }
+        for (int place = 0; place < SIDE; place++)
+            for (int v = 0; v < WIDE; v++) store(out + (size_t)place * outs + o + v * LANES, sums[place][v]);
+    }
+}
+
+static inline vec elu(vec x) { return choose(x > 0.0f, x, exponential(x) - 1.0f); }
+
+/* ELU of `count` numbers, a multiple of 16, in place. */
+void elu_float32(float *values, long count) {
+    for (long i = 0; i < count; i += LANES) store(values + i, elu(load(values + i)));
+}
+
+/* The same for bfloat16, the upper half of a float32, rounded to the nearest and then to even. */
+void elu_bfloat16(uint16_t *values, long count) {
+    for (long i = 0; i < count; i += LANES) {
+        uint32_t bits[LANES];
+        float wide[LANES];
+        for (int v = 0; v < LANES; v++) bits[v] = (uint32_t)values[i + v] << 16;
+        memcpy(wide, bits, sizeof wide);
+        store(wide, elu(load(wide)));
+        memcpy(bits, wide, sizeof wide);
+        for (int v = 0; v < LANES; v++) values[i + v] = (uint16_t)((bits[v] + 0x7FFF + (bits[v] >> 16 & 1)) >> 16);
+    }
+}
+
+/* Lay out the 3 x 3 neighbourhood of each place, zeros outside: out is batch x 64 x 9 x count. Taken are `count`
+   channels from `first` on, `step` apart. */
+void neighbourhoods(float *out, const float *x, long x_stride, long batch, int first, int step, int count) {
+    for (long sample = 0; sample < batch; sample++, x += SIDE * SIDE * x_stride)
+        for (int row = 0; row < SIDE; row++)
+            for (int column = 0; column < SIDE; column++)
+                for (int tap = 0; tap < 9; tap++, out += count) {
+                    int y = row + tap / 3 - 1, z = column + tap % 3 - 1;
+                    if (y < 0 || y >= SIDE || z < 0 || z >= SIDE) {
+                        memset(out, 0, sizeof(float) * count);
+                        continue;
+                    }
+                    const float *from = x + (y * SIDE + z) * x_stride + first;
+                    for (int c = 0; c < count; c++) out[c] = from[c * step];
+                }
+}
+
+/* Undo a coupling in place: its parameters are the bias and what each place receives from its neighbours' nine taps,
+   batch x 64 x 9 x outs with (shifts, logits), each padded to a multiple of 16. parameters: outs numbers, scratch. */
+void undo_coupling(
+    float *x, long x_stride, long batch, int first, int step, int count, const float *taps, int outs, const float *bias,
+    float bound, float *parameters
+) {
+    const int half = outs / 2;
+    for (long sample = 0; sample < batch; sample++, x += SIDE * SIDE * x_stride, taps += (size_t)SIDE * SIDE * 9 * outs)
+        for (int place = 0; place < SIDE * SIDE; place++) {
+            memcpy(parameters, bias, sizeof(float) * outs);
+            for (int tap = 0; tap < 9; tap++) {
+                int y = place / SIDE + tap / 3 - 1, z = place % SIDE + tap % 3 - 1;
+                if (y < 0 || y >= SIDE || z < 0 || z >= SIDE) continue;
+                const float *given = taps + ((size_t)(y * SIDE + z) * 9 + tap) * outs;
+                for (int o = 0; o < outs; o++) parameters[o] += given[o];
+            }
+            float *value = x + place * x_stride + first;
+            inverse_scales(parameters + half, half, bound);
+            for (int c = 0; c < count; c++) value[c * step] = (value[c * step] - parameters[c]) * parameters[half + c];
+        }
+}
+
+/* Undo a masked convolution in place, line after line; see masked_conv.py for the map. A walk visits the 8 lines of the
+   grid; `first`, `step` and `across` say at which place it starts, and how many places on the next line and the next
+   place of a line lie. conv holds, for the far and then the near line and three neighbours in each, channels x hidden
+   weights; project hidden x (shifts, then logits). Hidden is padded with zeros to a multiple of
+   BLOCK, shifts and logits to multiples of 16.
+   known: (shifts, logits) that need no solved line, `known_stride` apart.
+   lines: (SIDE + 2) x (SIDE + 2) x channels, work: SIDE x (hidden + outs), scratch. */
+void undo_masked_conv(
+    float *x, long x_stride, long batch, const float *known, long known_stride, int first, int step, int across,
+    int channels, int hidden, int outs, const float *conv, const float *project, float bound, float *lines, float *work
+) {
+    const int width = (SIDE + 2) * channels, half = outs / 2;
+    float *features = work, *parameters = work + SIDE * hidden;
+    memset(lines, 0, sizeof(float) * (SIDE + 2) * width);
+    for (long sample = 0; sample < batch; sample++) {
+        for (int line = 0; line < SIDE; line++) {
+            memset(parameters, 0, sizeof(float) * SIDE * outs);
+            if (line > 0) {
+                const float *taps[6];
+                for (int tap = 0; tap < 6; tap++) taps[tap] = lines + (line + tap / 3) * width + (tap % 3) * channels;
+                product(features, conv, taps, 6, channels, channels, hidden);
+                elu_float32(features, SIDE * hidden);
+                const float *one[1] = {features};
+                product(parameters, project, one, 1, hidden, hidden, outs);
+            }
+            for (int place = 0; place < SIDE; place++) {
+                long at = sample * SIDE * SIDE + first + line * step + place * across;
+                float *value = x + at * x_stride, *solved = lines + (line + 2) * width + (place + 1) * channels;
+                const float *shifts = known + at * known_stride, *logits = shifts + channels;
+                float *found = parameters + place * outs;
+                for (int c = 0; c < channels; c++) {
+                    found[c] += shifts[c];
+                    found[half + c] += logits[c];
+                }
+                inverse_scales(found + half, half, bound);
+                for (int c = 0; c < channels; c++) value[c] = solved[c] = (value[c] - found[c]) * found[half + c];
+            }
+        }
+    }
+}
