@@ -266,7 +266,8 @@ def load(model: str | Path, *, device: str = "cpu", precision: Literal["float32"
             raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
     reduced = set(_coupling_weights(loaded)) if precision == "bfloat16" else set()
     for name, tensor in tensors.items():
-        tensors[name] = tensor.to(torch.bfloat16 if name in reduced else wanted[name].dtype)
+        # With 16 bits, no tensor may hold on to the mapped file, or all of it would stay in memory.
+        tensors[name] = tensor.to(torch.bfloat16 if name in reduced else wanted[name].dtype, copy=bool(reduced))
     loaded.load_state_dict(tensors, assign=True)
     loaded.autoencoder.sampling_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point()):

@@ -198,12 +198,14 @@ def info(model: str | None = None, /) -> None:
 def _about_here() -> list[tuple[str, str]]:
     import torch
 
+    from ipoke.compiled.library import compiled
     from ipoke.model import bundled_models
 
     return [
         ("ipoke", __version__),
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("device", str(device_of(None))),
+        ("C functions", "compiled" if compiled() else "none, for want of a C compiler: large models sample slower"),
         ("bundled models", ", ".join(bundled_models()) or "none"),
         ("recipes", ", ".join(recipe_names())),
     ]
