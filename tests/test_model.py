@@ -1,3 +1,4 @@
+import copy
 import math
 import os
 import pickle
@@ -49,6 +50,16 @@ def test_a_seed_gives_the_same_sample_in_any_number_of_samples():
     for other in five[1:]:
         assert np.abs(other - one[0]).max() > 1
     assert np.abs(poked(samples=1, seed=4) - one).max() > 1
+
+
+def test_a_residual_that_overflows_is_one_line():
+    model = copy.deepcopy(tiny_model())
+    with torch.no_grad():
+        for name, parameter in model.latent_flow.named_parameters():
+            if name.endswith("log_scale"):
+                parameter.fill_(-90.0)
+    with pytest.raises(InputError, match=r"sample 0 of seed 3: .*another seed or a temperature below 1"):
+        model.poke(IMAGE, DRAG, seed=3)
 
 
 def test_without_temperature_all_samples_are_equal():

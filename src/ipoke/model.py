@@ -111,7 +111,8 @@ class PokeModel(nn.Module):
             Clips whose frame 0 is the picture.
 
         Raises:
-            InputError: A poke is not finite or not on the picture, or a number is out of range.
+            InputError: A poke is not finite or not on the picture, a number is out of range, or a residual is one that
+                overflows the inverse, which without `logit_bound` can happen.
         """
         if not 1 <= samples <= 256:
             raise InputError(f"samples: got {samples}, expected 1 to 256")
@@ -124,6 +125,12 @@ class PokeModel(nn.Module):
         still = Still(image, self.recipe.clip.size)
         cond = self.condition_of(still, pokes).expand(samples, -1, -1, -1)
         z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, samples), temperature=temperature)
+        for index, sample in enumerate(z):
+            if not sample.isfinite().all():
+                raise InputError(
+                    f"sample {index} of seed {seed}: the residual overflows the latent flow's inverse; "
+                    "take another seed or a temperature below 1"
+                )
         return still.compose(self._decoded(still, z, frames))
 
     def condition_of(self, still: Still, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
