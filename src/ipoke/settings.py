@@ -229,9 +229,9 @@ class TrainSettings(Section):
         warmup_clips=20_000,
         schedule="linear",
     )
-    seed: Annotated[int, Field(ge=0)] = 42
     balance_objects: bool = False
-    """Draw clips so that each object of the set (plant, actor) is equally likely, instead of each clip."""
+    """Show every object (plant, person) equally often, however many clips there are of it; for sets that name them."""
+    seed: Annotated[int, Field(ge=0)] = 42
     checkpoint_every_clips: PositiveInt = 20_000
     sample_every_clips: PositiveInt = 40_000
 

@@ -421,7 +421,7 @@ def flip(folder):
         (flip, ["shard-00000.tar", "a-0000.mp4"]),
         (lambda folder: (folder / "settings.json").unlink(), ["not a prepared set", "ipoke prepare"]),
         (lambda folder: (folder / "settings.json").write_text("{"), ["settings.json"]),
-        (lambda folder: edit_settings(folder, version=2), ["settings.json", "got version 2", "update ipoke"]),
+        (lambda folder: edit_settings(folder, version=3), ["settings.json", "got version 3", "update ipoke"]),
         (lambda folder: edit_settings(folder, format="other"), ["settings.json", "format"]),
         (lambda folder: (folder / "index.jsonl").write_text('{"id": 3}\n'), ["index.jsonl", "row 1"]),
         (lambda folder: (folder / "index.jsonl").write_text("nonsense\n"), ["index.jsonl", "row 1"]),

@@ -375,6 +375,18 @@ def test_resizing_keeps_the_centre_or_all():
     assert fit(frame[:8, :8], 16, "crop").shape == (16, 16, 3)
 
 
+@pytest.mark.parametrize("shape", [(40, 80), (80, 40), (8, 12), (12, 60)])
+def test_squeezing_keeps_the_whole_frame_and_fills_the_square(shape):
+    height, width = shape
+    frame = np.full((height, width, 3), 50, np.uint8)
+    frame[: height // 2, : width // 2] = 200
+    squeezed = fit(frame, 16, "squeeze")
+    assert squeezed.shape == (16, 16, 3)
+    assert (squeezed[:7, :7] == 200).all()
+    assert (squeezed[9:] == 50).all()
+    assert (squeezed[:, 9:] == 50).all()
+
+
 def test_wrong_requests_are_one_line_and_write_nothing(videos, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "mine").mkdir()

@@ -1,6 +1,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -175,6 +176,28 @@ def test_an_interrupt_from_the_keyboard_leaves_the_run_as_it_was(whole, begun):
     assert not Run(out).checkpoint("poke_encoder").exists()
     go_on(out, "poke_encoder")
     assert_same(checkpoint(out, "poke_encoder")[0], checkpoint(whole, "poke_encoder")[0])
+
+
+def test_a_recipe_may_balance_the_objects(tmp_path, monkeypatch):
+    clips, read = clip_set(), []
+    monkeypatch.setattr(clips, "clip", lambda index: read.append(index) or type(clips).clip(clips, index))
+    monkeypatch.setattr(clips, "objects", lambda: {"fern": np.array([3]), "agave": np.array([1, 5])}, raising=False)
+    for name, seen in (("plain", set(range(len(clips)))), ("balanced", {1, 3, 5})):
+        read.clear()
+        recipe = tiny_recipe(*SETTINGS, f"train.balance_objects={str(name == 'balanced').lower()}")
+        train(clips, recipe, tmp_path / name, reporter=Silent(), stage="autoencoder")
+        assert set(read) == seen
+
+
+def test_objects_that_are_not_named_are_refused_before_a_run_is_begun(tmp_path, monkeypatch):
+    def refuse():
+        raise InputError("no objects")
+
+    clips = clip_set()
+    monkeypatch.setattr(clips, "objects", refuse, raising=False)
+    with pytest.raises(InputError, match="no objects"):
+        train(clips, tiny_recipe("train.balance_objects=true"), tmp_path / "run", reporter=Silent())
+    assert not (tmp_path / "run").exists()
 
 
 def autoencoder_loop(out, should_stop):

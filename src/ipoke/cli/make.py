@@ -40,7 +40,7 @@ def prepare(
     out_dir: OutDir,
     size: Count = 64,
     frames: Count = 10,
-    dataset: str | None = None,
+    dataset: Literal["plants", "iper", "taichi", "human36m"] | None = None,
     stride: Count | None = None,
     resize: Literal["crop", "letterbox", "squeeze"] | None = None,
     optical_flow: Literal["dis", "raft"] = "dis",
@@ -48,16 +48,17 @@ def prepare(
     test_videos: str | None = None,
     workers: Count | None = None,
 ) -> None:
-    """Turn videos and folders of videos into a prepared set.
+    """Turn videos and folders of videos, or one of the paper's data sets, into a prepared set.
 
     Args:
         videos: Video files (MP4, MKV, AVI, MOV, WebM, GIF), folders of them, folders of frames.
         out_dir: Folder of the prepared set; repeating the command finishes an interrupted one.
         size: Side of the frames, px.
         frames: Frames of a clip after its first.
-        dataset: plants, iper, taichi or human36m: one of the paper's data sets, in a folder as it is distributed.
-        stride: Take every k-th frame; all, or as the data set asks.
-        resize: Crop the middle square, letterbox the whole frame or squeeze it; crop, or as the data set asks.
+        dataset: Take the one folder given for this data set as it is distributed, with the paper's split.
+        stride: Take every k-th frame; 1, or what the data set asks for, if unset.
+        resize: Crop the middle square, letterbox the whole frame between bars, or squeeze it to a square; crop, or what
+            the data set asks for, if unset.
         optical_flow: Estimator of the displacements that pokes are read from.
         test_fraction: Share of the videos to hold out; 0.1 if neither this nor --test-videos is given.
         test_videos: Hold out the videos whose name matches this pattern.

@@ -1,7 +1,7 @@
 """Batches of clips with pokes: what each one holds depends on the seed and on the count of clips seen, nothing else.
 
-The n-th clip of a training has its place in the permutation of its epoch and its own generator. So any number of
-workers, any split over ranks and any resumption see the same clips with the same pokes and augmentation.
+The n-th clip of a training has its place in the permutation of its epoch, or its object's, and its own generator. So
+any number of workers, any split over ranks and any resumption see the same clips with the same pokes and augmentation.
 """
 
 from collections import deque
@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
-from typing import NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
 from ipoke.data.augment import apply, draw
+from ipoke.data.balance import Objects, balanced_clip_index, object_of_turn
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import foreground_mask, poke_map, sample_pins, sample_pokes, zero_poke
 from ipoke.data.tracks import tracks
@@ -27,10 +28,6 @@ from ipoke.tensors import clip_from_frames
 
 TRIES = 50
 """Clips tried in place of one in which nothing moves, as in the original."""
-
-
-Groups: TypeAlias = Sequence[Int64[np.ndarray, " n"]]
-"""Numbers of clips, group by group."""
 
 
 @runtime_checkable
@@ -83,11 +80,12 @@ def training_item(
     *,
     seed: int,
     n: int,
-    groups: Groups | None = None,
+    objects: Objects | None = None,
 ) -> Item:
     """Make the n-th clip of a training, augmented and poked; a share of them are stills with a poked background.
 
-    With ``groups`` of clips, each group is equally likely, and each clip of it; without, a clip comes once per epoch.
+    With ``objects``, each of them comes equally often. A clip in which nothing moves gives way to another, of the same
+    object if there are any.
 
     Raises:
         InputError: There are no clips, or nothing moves in this one and in 50 drawn in its place.
@@ -95,15 +93,18 @@ def training_item(
     if len(clips) == 0:
         raise InputError("clips: got none, expected at least one training clip; prepare more videos")
     rng = np.random.default_rng([seed, n])
-    index = clip_index(n, len(clips), seed) if groups is None else _from_groups(groups, rng)
+    if objects is None:
+        index, others = clip_index(n, len(clips), seed), range(len(clips))
+    else:
+        index, others = balanced_clip_index(n, objects, seed), objects[object_of_turn(n, len(objects), seed)]
     is_zero_poke = bool(rng.random() < pokes.zero_poke_fraction)
     for _ in range(1 + TRIES):
         item = _poked_item(clips, index, pokes, augment, rng, is_zero_poke)
         if item is not None:
             return item
-        index = int(rng.integers(len(clips))) if groups is None else _from_groups(groups, rng)
+        index = int(others[rng.integers(len(others))])
     raise InputError(
-        f"clips: nothing moves in {TRIES} of {len(clips)} clips drawn at random, expected motion to poke; "
+        f"clips: nothing moves in {TRIES} of {len(others)} clips drawn at random, expected motion to poke; "
         "prepare the videos with a larger stride or leave the still ones out"
     )
 
@@ -117,7 +118,7 @@ def training_batch(
     first: int,
     batch: int,
     with_tracks: bool = False,
-    groups: Groups | None = None,
+    objects: Objects | None = None,
 ) -> Batch:
     """Make the batch of the clips from the ``first``-th of a training on, with their tracks if asked for.
 
@@ -125,7 +126,7 @@ def training_batch(
         InputError: As `training_item`.
     """
     return _collate(
-        [training_item(clips, pokes, augment, seed=seed, n=n, groups=groups) for n in range(first, first + batch)],
+        [training_item(clips, pokes, augment, seed=seed, n=n, objects=objects) for n in range(first, first + batch)],
         pokes.patch,
         with_tracks=with_tracks,
     )
@@ -143,7 +144,7 @@ def training_batches(
     world_size: int = 1,
     workers: int = 1,
     with_tracks: bool = False,
-    groups: Groups | None = None,
+    objects: Objects | None = None,
 ) -> Generator[Batch, None, None]:
     """Yield batches without end, made ahead in threads.
 
@@ -158,7 +159,7 @@ def training_batches(
         world_size: How many processes take part.
         workers: Threads, at least 1.
         with_tracks: Whether to find the clips' tracks.
-        groups: Clips by object, each of which is then equally likely.
+        objects: The clips of each object, if all objects shall come equally often.
 
     Raises:
         InputError: As `training_item`, when the batch concerned is due.
@@ -177,7 +178,7 @@ def training_batches(
                     first=first,
                     batch=batch,
                     with_tracks=with_tracks,
-                    groups=groups,
+                    objects=objects,
                 )
             )
             if len(waiting) > workers:
@@ -199,10 +200,6 @@ def evaluation_batch(clips: ClipSource, indices: Sequence[int], pokes: PokeSetti
     return _collate(
         [evaluation_item(clips, index, pokes, seed=seed) for index in indices], pokes.patch, with_tracks=False
     )
-
-
-def _from_groups(groups: Groups, rng: np.random.Generator) -> int:
-    return int(rng.choice(groups[int(rng.integers(len(groups)))]))
 
 
 @lru_cache(maxsize=4)

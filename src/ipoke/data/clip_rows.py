@@ -2,11 +2,11 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ipoke.errors import InputError
 from ipoke.files import reason
@@ -14,7 +14,9 @@ from ipoke.settings import PositiveInt, Section
 
 Count = Annotated[int, Field(ge=0)]
 Split = Literal["train", "test"]
-VERSION = 1
+Resize = Literal["crop", "letterbox", "squeeze"]
+"""How a frame becomes square: its centre, all of it between black bars, or all of it distorted."""
+VERSION = 2
 SETTINGS_FILE, INDEX_FILE = "settings.json", "index.jsonl"
 
 
@@ -22,14 +24,15 @@ class ClipSetSettings(Section):
     """What all clips of a set have in common; stored as ``settings.json``."""
 
     format: Literal["ipoke-clips"] = "ipoke-clips"
-    version: Literal[1] = VERSION
+    version: Literal[1, 2] = 1
+    """2 where rows may say more than older programs read: `SourceRow.object`, `SourceRow.keep_every`."""
     size: PositiveInt
     """Side of the frames, px."""
     frames: PositiveInt
     """Frames of a clip after its source frame."""
     stride: PositiveInt = 1
     """Stored frames from one frame of a clip to the next."""
-    resize: Literal["crop", "letterbox", "squeeze", "none"] = "none"
+    resize: Resize | Literal["none"] = "none"
     """How frames that were not square became so; ``none``: they were drawn square."""
     optical_flow: Literal["dis", "raft", "exact"]
     """How displacements were found; ``exact``: the simulator knew them."""
@@ -51,7 +54,7 @@ class MemberRow(Section):
 
 
 class SegmentRow(Section):
-    """An unbroken run of frames of a source, stored whole; ``first`` is its place in the video."""
+    """An unbroken run of frames of a source, stored whole; ``first`` counts kept frames of the video."""
 
     key: str
     first: Count
@@ -70,25 +73,35 @@ class DroppedRow(Section):
 
 
 class SourceRow(Section):
-    """One source video, kept or not; a row of ``index.jsonl``. Writers leave ``segments`` empty."""
+    """One source video, or one split's part of it, kept or not; a row of ``index.jsonl``.
+
+    Writers leave ``segments`` empty.
+    """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
     video: str
     split: Split
     frames: Count
-    """Frames that could be decoded."""
+    """Frames that could be decoded, of those that are kept and lie in this part."""
     size: tuple[Count, Count]
     """Width and height of the video, px."""
     fps: Annotated[float, Field(ge=0)]
+    """Stored frames per second."""
     sha256: str
+    object: str = ""
+    """Who or what is seen, where the data set says so."""
+    keep_every: PositiveInt = 1
+    """Frames of the video from one stored frame to the next."""
     segments: tuple[SegmentRow, ...] = ()
     dropped: tuple[DroppedRow, ...] = ()
-    object: str = ""
-    """What is seen, if the set knows: the plant, the actor. Videos of one object share a name."""
-    every: PositiveInt = 1
-    """Frames of the video from one stored frame to the next; all places count stored frames."""
     note: str = ""
     """What a person should know about this source, such as that its end is broken."""
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what version 1 did not have and says nothing, so that its sets stay the same to the byte."""
+        unsaid = {"object": "", "keep_every": 1}
+        return {name: value for name, value in write(self).items() if unsaid.get(name) != value}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -49,7 +49,7 @@ _DECODED_BYTES = 2**29
 
 @dataclasses.dataclass(frozen=True)
 class ClipPlace:
-    """Where a clip comes from: ``start`` counts frames of the segment, ``first`` frames of the video."""
+    """Where a clip comes from: ``start`` counts stored frames of the segment, ``first`` frames of the video."""
 
     source: SourceRow
     segment: SegmentRow
@@ -58,7 +58,7 @@ class ClipPlace:
     @property
     def first(self) -> int:
         """Frame of the video at which the clip starts."""
-        return self.segment.first + self.start
+        return (self.segment.first + self.start) * self.source.keep_every
 
 
 class ClipSet:
@@ -116,23 +116,6 @@ class ClipSet:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def by_object(self) -> list[Int64[np.ndarray, " n"]]:
-        """List the clips of each object, in the order in which the objects come.
-
-        Raises:
-            InputError: The set does not say what is seen in it.
-        """
-        starts = [0, *self._ends[:-1]]
-        found: dict[str, list[np.ndarray]] = {}
-        for (source, _), start, end in zip(self._segments, starts, self._ends, strict=True):
-            if not source.object:
-                raise InputError(
-                    f"{self.folder}: does not say which object {source.video} shows, as train.balance_objects needs; "
-                    "prepare it with --dataset, or set train.balance_objects=false"
-                )
-            found.setdefault(source.object, []).append(np.arange(start, end))
-        return [np.concatenate(ranges) for ranges in found.values()]
-
     def row(self, i: int) -> ClipPlace:
         """Say which video and which start frame clip i comes from.
 
@@ -144,6 +127,22 @@ class ClipSet:
         place = bisect.bisect_right(self._ends, i)
         source, segment = self._segments[place]
         return ClipPlace(source, segment, start=i - (self._ends[place - 1] if place else 0))
+
+    def objects(self) -> dict[str, Int64[np.ndarray, " n"]]:
+        """Give the numbers of the clips of each object, in the order of their names.
+
+        Raises:
+            InputError: The set does not say who or what is seen in some of its clips.
+        """
+        clips: dict[str, list[range]] = {}
+        for (source, segment), end in zip(self._segments, self._ends, strict=True):
+            if not source.object:
+                raise InputError(
+                    f"{self.folder}: does not name the object of {source.video}, expected one for every video; prepare "
+                    "it with ipoke prepare --dataset, or set train.balance_objects=false"
+                )
+            clips.setdefault(source.object, []).append(range(end - segment.frames + self.settings.window, end))
+        return {name: np.concatenate(clips[name]).astype(np.int64) for name in sorted(clips)}
 
     def clip(self, i: int) -> UInt8[np.ndarray, "t h w 3"]:
         """Give clip i: the source frame and the ``frames`` after it, as a copy.

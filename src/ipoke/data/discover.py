@@ -1,6 +1,7 @@
 """Finding the videos among files and folders, and giving each a name and an id that do not change."""
 
 import dataclasses
+import fnmatch
 import hashlib
 import os
 import re
@@ -43,9 +44,10 @@ def find_videos(inputs: Sequence[Path]) -> tuple[list[FoundVideo], list[IgnoredF
     ignored: list[IgnoredFile] = []
     for given in inputs:
         if given.is_dir():
-            found = _find_in(given, ignored)
+            found, others = find_in_folder(given)
+            ignored += others
         elif given.exists():
-            found = iter([FoundVideo(given, given.name)])
+            found = [FoundVideo(given, given.name)]
         else:
             raise InputError(f"{given}: no such file or folder; check the path")
         for video in found:
@@ -55,6 +57,34 @@ def find_videos(inputs: Sequence[Path]) -> tuple[list[FoundVideo], list[IgnoredF
         others = f"; {len(ignored)} other files were ignored, {ignored[0].path.name} first" if ignored else ""
         raise InputError(f"no video found in {where}{others}; expected files such as .mp4, .mkv, .avi or .gif")
     return list(videos.values()), ignored
+
+
+def find_in_folder(folder: Path) -> tuple[list[FoundVideo], list[IgnoredFile]]:
+    """Look through one folder, as `find_videos`; there may be no video.
+
+    Raises:
+        InputError: A folder cannot be read.
+    """
+    ignored: list[IgnoredFile] = []
+    return list(_find_in(folder, ignored)), ignored
+
+
+def matches(video: FoundVideo, pattern: str) -> bool:
+    """Tell whether the name, the last part of it, or the path of a video matches a pattern such as ``*_wave2*``."""
+    return any(
+        fnmatch.fnmatchcase(name, pattern) for name in (video.name, Path(video.name).name, video.path.as_posix())
+    )
+
+
+def check_matches(videos: Sequence[FoundVideo], pattern: str) -> None:
+    """Refuse a pattern of videos to hold out that none of them matches.
+
+    Raises:
+        InputError: None does.
+    """
+    if not any(matches(video, pattern) for video in videos):
+        such = f", names are such as {videos[0].name}" if videos else ""
+        raise InputError(f"--test-videos: no video matches {pattern!r}{such}")
 
 
 def _find_in(folder: Path, ignored: list[IgnoredFile]) -> Iterator[FoundVideo]:

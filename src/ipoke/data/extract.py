@@ -1,5 +1,6 @@
 """One video to the encoded segments of a prepared set, and to a row that says what became of every frame."""
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -10,9 +11,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from ipoke.data.clip_rows import ClipSetSettings, DroppedRow, Segment, SourceRow, Split
+from ipoke.data.clip_rows import ClipSetSettings, DroppedRow, Segment, SourceRow
 from ipoke.data.clip_writer import EncodedSegment, encode_segments
 from ipoke.data.cuts import Piece, moving_runs, moving_starts, pieces
+from ipoke.data.datasets.layout import Part
 from ipoke.data.discover import FoundVideo
 from ipoke.data.optical_flow import OpticalFlowEstimator, estimator
 from ipoke.data.tracks import followed_optical_flow
@@ -22,24 +24,22 @@ from ipoke.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class VideoJob:
-    """A video to be prepared, with everything that is known before it is decoded."""
+    """A video, or a part of one, to be prepared, with everything that is known before it is decoded."""
 
     video: FoundVideo
     id: str
     sha256: str
-    split: Split
+    part: Part
     settings: ClipSetSettings
     object: str = ""
-    share: tuple[float, float] = (0.0, 1.0)
-    """Which part of the frames is taken, from and to."""
     rate_hz: float | None = None
-    """Frames per second to keep, about; all of them if None."""
+    """Frames to keep per second, as near as every k-th one comes to it; all of them if None."""
 
     def row(self, **more: Any) -> SourceRow:
         """Give the row of this video."""
-        known = {"id": self.id, "video": self.video.name, "split": self.split, "sha256": self.sha256}
-        known["object"] = self.object
-        return SourceRow.model_validate({"frames": 0, "size": (0, 0), "fps": 0.0} | known | more)
+        known = {"id": self.id, "video": self.video.name, "split": self.part.split, "sha256": self.sha256}
+        unknown = {"frames": 0, "size": (0, 0), "fps": 0.0, "object": self.object}
+        return SourceRow.model_validate(unknown | known | more)
 
     def dropped(self, why: str) -> SourceRow:
         """Give the row of this video if nothing of it can be used."""
@@ -56,72 +56,73 @@ def extract(job: VideoJob) -> tuple[SourceRow, list[EncodedSegment]]:
         info = probe(job.video.path)
     except InputError as error:
         return job.dropped(_without_path(error, job)), []
-    every = 1 if job.rate_hz is None else max(1, round(info.fps / job.rate_hz))
-    source = job.row(size=(info.width, info.height), fps=info.fps, every=every)
+    keep_every = max(1, round(info.fps / job.rate_hz)) if job.rate_hz else 1
+    source = job.row(size=(info.width, info.height), fps=info.fps / keep_every, keep_every=keep_every)
     estimate = _estimator(settings.optical_flow)
     encoded: list[EncodedSegment] = []
     dropped: list[DroppedRow] = []
-    frames = _Frames(job, every)
-    for found in pieces(frames, window=settings.window):
-        piece = dataclasses.replace(found, first=found.first + frames.first)
+    frames = _Frames(job, keep_every)
+    for piece in pieces(frames, window=settings.window):
+        piece = dataclasses.replace(piece, first=frames.first + piece.first)
         segments, left_out = _segments(piece, settings, estimate)
         encoded += encode_segments(settings, source, segments, first_number=len(encoded))
         dropped += left_out
+    if not frames.count:
+        dropped = [DroppedRow(start=0, stop=0, why=f"too short to have a {job.part.split} part")]
     row = source.model_copy(update={"frames": frames.count, "dropped": tuple(dropped), "note": frames.note})
     return row, encoded
 
 
 class _Frames:
-    """The frames of a video at the size of the set; a broken end ends them and leaves a note.
+    """The kept frames of a part of a video, at the size of the set; a broken end ends them and leaves a note.
 
-    Taken is every ``every``-th frame, and of those the job's share, beginning with the ``first``.
+    ``first`` is the place of the first one among all kept frames. Where a part begins or ends can only be known when
+    the whole video was decoded once.
     """
 
-    def __init__(self, job: VideoJob, every: int) -> None:
-        self.job, self.every = job, every
+    def __init__(self, job: VideoJob, keep_every: int) -> None:
+        self.job, self.keep_every = job, keep_every
         self.count, self.note = 0, ""
-        self.first, self.stop = 0, None
-        if job.share != (0.0, 1.0):
-            total = -(-_count(job) // every)
-            self.first, self.stop = (round(part * total) for part in job.share)
+        start, stop = job.part.start_percent, job.part.stop_percent
+        total = self._count_kept() if (start, stop) != (0, 100) else 0
+        self.first = total * start // 100
+        self._stop = total * stop // 100 if stop < 100 else None
 
     def __iter__(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         settings = self.job.settings
         try:
-            kept = itertools.islice(read_frames(self.job.video.path), 0, None, self.every)
-            for frame in itertools.islice(kept, self.first, self.stop):
+            for frame in itertools.islice(self._kept(), self.first, self._stop):
                 self.count += 1
                 yield fit(frame, settings.size, settings.resize)
         except BrokenVideoError as error:
             self.note = _without_path(error, self.job)
 
+    def _kept(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        return itertools.islice(read_frames(self.job.video.path), 0, None, self.keep_every)
 
-def _count(job: VideoJob) -> int:
-    """Count the frames that can be decoded; what containers say of it is not always true."""
-    count = 0
-    try:
-        for _ in read_frames(job.video.path):
-            count += 1
-    except BrokenVideoError:
-        pass
-    return count
+    def _count_kept(self) -> int:
+        count = 0
+        with contextlib.suppress(BrokenVideoError):
+            for _ in self._kept():
+                count += 1
+        return count
 
 
 def fit(frame: UInt8[np.ndarray, "h w 3"], size: int, resize: str) -> UInt8[np.ndarray, "size size 3"]:
-    """Make a frame square: its centre (``crop``), all of it between black bars (``letterbox``), or ``squeeze`` it."""
+    """Make a frame square: its centre (``crop``), or all of it, between bars (``letterbox``) or not (``squeeze``)."""
     height, width = frame.shape[:2]
-    if resize == "squeeze":
-        shrinks = size <= min(height, width)
-        return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     if resize == "crop":
         side = min(height, width)
         top, left = (height - side) // 2, (width - side) // 2
         frame = frame[top : top + side, left : left + side]
         height = width = side
-    scale = size / max(height, width)
-    new = max(1, round(width * scale)), max(1, round(height * scale))
+    new = size, size
+    if resize == "letterbox":
+        scale = size / max(height, width)
+        new = max(1, round(width * scale)), max(1, round(height * scale))
     if new != (width, height):
-        frame = cv2.resize(frame, new, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+        shrinks = size < max(height, width)
+        frame = cv2.resize(frame, new, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     if new == (size, size):
         return np.ascontiguousarray(frame)
     canvas = np.zeros((size, size, 3), np.uint8)

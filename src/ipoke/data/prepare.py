@@ -1,20 +1,28 @@
-"""Folders of videos to a prepared set: found, hashed, split, decoded in parallel, and written in a fixed order.
+"""Videos, or a data set as distributed, to a prepared set: found, hashed, split, decoded, written in a fixed order.
 
 Every video that was found has a row in the index, kept or not. The order of the rows does not depend on the number of
 processes or on interruptions, so that an interrupted and a straight run write the same bytes.
 """
 
 import dataclasses
-import fnmatch
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ipoke.data.clip_rows import ClipSetSettings, SourceRow, Split
+from ipoke.data.clip_rows import ClipSetSettings, Resize, SourceRow, Split
 from ipoke.data.clip_writer import ClipWriter
-from ipoke.data.datasets.known import layout_of
-from ipoke.data.discover import FoundVideo, IgnoredFile, content_sha256, find_videos, held_out_ids, source_id
+from ipoke.data.datasets import LAYOUTS, DatasetName
+from ipoke.data.datasets.layout import DatasetVideo, Findings, Part, find_dataset
+from ipoke.data.discover import (
+    IgnoredFile,
+    check_matches,
+    content_sha256,
+    find_videos,
+    held_out_ids,
+    matches,
+    source_id,
+)
 from ipoke.data.extract import VideoJob
 from ipoke.data.workers import extract_in_order
 from ipoke.errors import InputError
@@ -33,7 +41,7 @@ class PrepareReport:
     added: int
     ignored: tuple[IgnoredFile, ...]
     missing: tuple[str, ...] = ()
-    """What the data set has and the folder lacks."""
+    """What the data set has and the folder does not."""
 
     def clips(self, split: Split | None = None) -> int:
         """Count the clips (legal starts) of the set or of one split."""
@@ -45,7 +53,8 @@ class PrepareReport:
         )
 
     def lines(self) -> Iterator[str]:
-        """Yield the report, a line per video that lost something and the totals."""
+        """Yield the report, a line per video that lost something, what is missing, and the totals."""
+        rows_of = Counter(row.video for row in self.rows)
         for row in self.rows:
             clips = sum(segment.frames - self.settings.window for segment in row.segments)
             losses = [f"frames {loss.start}-{loss.stop}: {loss.why}" if loss.stop else loss.why for loss in row.dropped]
@@ -53,31 +62,33 @@ class PrepareReport:
                 losses[2:] = [f"and {len(losses) - 2} more"]
             if row.note or losses or not clips:
                 what = f"kept {clips} clips of {row.frames} frames" if clips else "dropped"
-                yield f"{row.video}: {what}; " + "; ".join([row.note] * bool(row.note) + losses)
-        for line in self.missing:
-            yield f"missing: {line}"
+                name = row.video if rows_of[row.video] == 1 else f"{row.video} ({row.split})"
+                yield f"{name}: {what}; " + "; ".join([row.note] * bool(row.note) + losses)
         if self.ignored:
             reasons = Counter(f"{file.path.suffix or 'no ending'}, {file.why}" for file in self.ignored)
             counts = "; ".join(f"{count} x {why}" for why, count in reasons.most_common())
             yield f"ignored {len(self.ignored)} files: {counts}"
+        yield from (f"missing: {what}" for what in self.missing)
         kept = [row for row in self.rows if row.segments]
+        things = "videos" if len(rows_of) == len(self.rows) else "parts of videos"
         yield (
-            f"{self.out}: {len(kept)} videos kept, {len(self.rows) - len(kept)} dropped ({self.added} new); "
+            f"{self.out}: {len(kept)} {things} kept, {len(self.rows) - len(kept)} dropped ({self.added} new); "
             f"{self.clips('train')} training clips, {self.clips('test')} test clips"
         )
         if kept and not (self.clips("train") and self.clips("test")):
-            yield "one split has no clips; change --test-fraction or --test-videos"
+            change = "add what is missing" if self.missing else "change --test-fraction or --test-videos"
+            yield f"one split has no clips; {change}"
 
 
 def prepare(
     inputs: Sequence[Path],
     out: Path,
     *,
+    dataset: DatasetName | None = None,
     size: int = 64,
     frames: int = 10,
-    dataset: str | None = None,
     stride: int | None = None,
-    resize: Literal["crop", "letterbox", "squeeze"] | None = None,
+    resize: Resize | None = None,
     optical_flow: Literal["dis", "raft"] = "dis",
     test_fraction: float | None = None,
     test_videos: str | None = None,
@@ -87,119 +98,112 @@ def prepare(
     """Turn videos into a prepared set; the same command finishes a run that was stopped at any moment.
 
     Args:
-        inputs: Video files, and folders to look through; see `find_videos`.
+        inputs: Video files, and folders to look through; see `find_videos`. With ``dataset``, the one folder of it.
         out: Folder of the set, new or begun by the same settings.
+        dataset: Which data set it is, if it is one of the paper's; its layout says splits and objects.
         size: Side of the frames, px.
         frames: Frames of a clip after its source frame.
-        dataset: Name of a data set of the paper's, in whose layout ``inputs`` is one folder; see `LAYOUTS`.
-        stride: Frames of the video from one frame of a clip to the next; the data set's, or 1.
-        resize: ``crop`` the centre square, ``letterbox`` the whole frame or ``squeeze`` it; the data set's, or crop.
+        stride: Frames of the video from one frame of a clip to the next; 1, or that of the data set, if None.
+        resize: ``crop`` the centre square, ``letterbox`` the whole frame, or ``squeeze`` it; ``crop``, or that of the
+            data set, if None.
         optical_flow: How displacements are estimated.
-        test_fraction: Share of the videos that is held out, 0.1 if nothing else says it.
+        test_fraction: Share of the videos that is held out, 0.1 if neither this nor ``test_videos`` is given.
         test_videos: Pattern such as ``*_wave2*`` of the names or paths to hold out.
         workers: Processes; with 1 the work is done in this one.
         progress: Told after each video.
 
     Raises:
-        InputError: No videos, a pattern that no video matches, values out of range, an ``out`` that is something else
-            or has other settings, or a full disk.
+        InputError: No videos, nothing of the data set, a pattern that no video matches, values out of range or that
+            contradict each other, an ``out`` that is something else or has other settings, or a full disk.
     """
     if test_fraction is not None and test_videos is not None:
         raise InputError("--test-fraction and --test-videos: got both, expected one")
+    if test_fraction is not None and dataset is not None:
+        raise InputError(f"--test-fraction: got {test_fraction}, but --dataset has a split of its own; leave one out")
     if test_fraction is not None and not 0 <= test_fraction <= 1:
         raise InputError(f"--test-fraction: got {test_fraction}, expected 0 to 1")
-    layout = None if dataset is None else layout_of(dataset)
-    if layout is not None and test_fraction is not None:
-        raise InputError(f"--test-fraction: got {test_fraction}, but --dataset {dataset} says what is held out")
-    if layout is not None and test_videos is not None and not layout.takes_test_videos:
-        raise InputError(f"--test-videos: got {test_videos!r}, but --dataset {dataset} says what is held out")
-    stride = stride if stride is not None else layout.stride if layout else 1
-    resize = resize or (layout.resize if layout else "crop")
+    layout = LAYOUTS[dataset] if dataset else None
+    usual_stride, usual_resize = (layout.stride, layout.resize) if layout else (1, "crop")
+    stride = usual_stride if stride is None else stride
     for name, value, least in (("size", size, 16), ("frames", frames, 1), ("stride", stride, 1)):
         if value < least:
             raise InputError(f"--{name}: got {value}, expected at least {least}")
     fraction = 0.1 if test_fraction is None else test_fraction
-    rule = f"videos {test_videos}" if test_videos is not None else f"fraction {fraction:g}"
-    if layout is not None:
-        rule = f"videos {test_videos}" if test_videos is not None else "published"
-        found = layout.find(_only(inputs, dataset), test_videos)
-        wanted, ignored, missing = [_Wanted(**vars(video)) for video in found.videos], found.ignored, found.missing
-    else:
-        videos, ignored = find_videos(inputs)
-        if test_videos is not None and not any(_matches(video, test_videos) for video in videos):
-            raise InputError(f"--test-videos: no video matches {test_videos!r}, names are such as {videos[0].name}")
-        split = None if test_videos is None else "train"
-        wanted = [_Wanted(v, "test" if test_videos and _matches(v, test_videos) else split) for v in videos]
-        missing = ()
+    found = find_dataset(layout, inputs, test_videos) if layout else _find_in_folders(inputs, test_videos)
+    origin = {"made_by": "prepare", "test": f"fraction {fraction:g}"}
+    if dataset:
+        origin |= {"dataset": dataset, "test": "of the data set"}
+    if found.list_sha256:
+        origin["list_sha256"] = found.list_sha256
+    if test_videos is not None:
+        origin["test"] = f"videos {test_videos}"
     settings = ClipSetSettings(
+        version=2 if dataset else 1,
         size=size,
         frames=frames,
         stride=stride,
-        resize=resize,
+        resize=resize or usual_resize,
         optical_flow=optical_flow,
-        origin={"made_by": "prepare", "test": rule} | ({"dataset": dataset} if dataset else {}),
+        origin={**origin},
     )
     with ClipWriter(out, settings=settings) as writer:
         before = len(writer.rows)
-        jobs, repeated = _jobs(wanted, writer, settings, fraction, layout.rate_hz if layout else None)
+        jobs, repeated = _jobs(found.videos, writer, settings, fraction, layout.rate_hz if layout else None)
         for count, (row, segments) in enumerate(extract_in_order(jobs, workers), start=before + 1):
             writer.add_encoded(row, segments)
             if progress is not None:
                 progress(count, before + len(jobs), row.video)
         rows = tuple(writer.rows)
-    return PrepareReport(out, settings, rows, added=len(rows) - before, ignored=(*ignored, *repeated), missing=missing)
+    ignored = (*found.ignored, *repeated)
+    return PrepareReport(out, settings, rows, added=len(rows) - before, ignored=ignored, missing=found.missing)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """A video, or a share of its frames, to become a row of the set; a split of None is decided by its id."""
-
-    video: FoundVideo
-    split: Split | None
-    object: str = ""
-    share: tuple[float, float] = (0.0, 1.0)
+def _find_in_folders(inputs: Sequence[Path], test_videos: str | None) -> Findings:
+    """Find videos of any origin; without a pattern the splits, which depend on all ids, are left open (no parts)."""
+    found, ignored = find_videos(inputs)
+    if test_videos is None:
+        return Findings(tuple(DatasetVideo(video, ()) for video in found), ignored=tuple(ignored))
+    check_matches(found, test_videos)
+    splits: list[Split] = ["test" if matches(video, test_videos) else "train" for video in found]
+    videos = tuple(DatasetVideo(video, (Part(split),)) for video, split in zip(found, splits, strict=True))
+    return Findings(videos, ignored=tuple(ignored))
 
 
 def _jobs(
-    wanted: Sequence[_Wanted], writer: ClipWriter, settings: ClipSetSettings, fraction: float, rate_hz: float | None
+    found: Sequence[DatasetVideo],
+    writer: ClipWriter,
+    settings: ClipSetSettings,
+    fraction: float,
+    rate_hz: float | None,
 ) -> tuple[list[VideoJob], list[IgnoredFile]]:
-    """Decide id and split of what is not in the set yet; the same contents are taken once, from the first video."""
+    """Decide id and split of each part of a video that is not in the set yet; the same contents are taken once."""
     names = {row.sha256: row.video for row in writer.rows}
-    hashes: dict[Path, str] = {}
-    new: list[tuple[_Wanted, str, str]] = []
-    repeated: dict[Path, IgnoredFile] = {}
+    new: list[tuple[DatasetVideo, str, str]] = []
+    repeated: list[IgnoredFile] = []
     ids = [row.id for row in writer.rows]
-    for one in wanted:
-        path = one.video.path
-        sha256 = hashes.get(path) or content_sha256(path)
-        hashes[path] = sha256
-        identity = source_id(one.video.name, sha256)
-        if one.share != (0.0, 1.0):
-            identity += f"-{one.split}"
-        if identity in writer.done:
+    for each in found:
+        sha256 = content_sha256(each.video.path)
+        identity = source_id(each.video.name, sha256)
+        part_ids = _part_ids(identity, each.parts)
+        if sha256 in names and not writer.done.intersection(part_ids):
+            repeated.append(IgnoredFile(each.video.path, f"same contents as {names[sha256]}"))
             continue
-        if names.setdefault(sha256, one.video.name) != one.video.name:
-            repeated[path] = IgnoredFile(path, f"same contents as {names[sha256]}")
-            continue
-        ids.append(identity)
-        new.append((one, identity, sha256))
+        names[sha256] = each.video.name
+        if not writer.done.issuperset(part_ids):
+            ids.append(identity)
+            new.append((each, identity, sha256))
     held_out = held_out_ids(ids, fraction, [row.id for row in writer.rows if row.split == "test"])
     jobs = []
-    for one, identity, sha256 in new:
-        split = one.split or ("test" if identity in held_out else "train")
-        jobs.append(VideoJob(one.video, identity, sha256, split, settings, one.object, one.share, rate_hz))
-    return jobs, list(repeated.values())
+    for each, identity, sha256 in new:
+        parts = each.parts or (Part("test" if identity in held_out else "train"),)
+        jobs += [
+            VideoJob(each.video, part_id, sha256, part, settings, each.object, rate_hz)
+            for part_id, part in zip(_part_ids(identity, parts), parts, strict=True)
+            if part_id not in writer.done
+        ]
+    return jobs, repeated
 
 
-def _only(inputs: Sequence[Path], dataset: str | None) -> Path:
-    """Give the one folder that a data set is in."""
-    if len(inputs) != 1 or not inputs[0].is_dir():
-        got = ", ".join(map(str, inputs)) or "nothing"
-        raise InputError(f"--dataset {dataset}: got {got}, expected one folder, that of the data set")
-    return inputs[0]
-
-
-def _matches(video: FoundVideo, pattern: str) -> bool:
-    return any(
-        fnmatch.fnmatchcase(name, pattern) for name in (video.name, Path(video.name).name, video.path.as_posix())
-    )
+def _part_ids(identity: str, parts: Sequence[Part]) -> list[str]:
+    """Give the ids of the parts of a video: its own, unless there are several."""
+    return [identity] if len(parts) < 2 else [f"{identity}-{part.split}" for part in parts]

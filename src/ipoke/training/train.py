@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from ipoke.autoencoder.perceptual import find_perceptual_weights, load_perceptual, weights_sha256
+from ipoke.data.balance import Objects
 from ipoke.data.batches import Batch, training_batches
 from ipoke.data.clips import ClipSet
 from ipoke.errors import InputError
@@ -40,12 +41,14 @@ def train(
         The model file, once the last stage is done; else the checkpoint of the stage asked for.
 
     Raises:
-        InputError: Clips of another size, a run with other settings, or a loss that is not finite.
+        InputError: Clips of another size, or that name no objects to balance, a run with other settings, or a loss that
+            is not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint was written.
     """
     device = device or torch.device("cpu")
     workers = Workers(device)
     _check(clips, recipe, stage, workers)
+    objects = list(clips.objects().values()) if recipe.train.balance_objects else None
     weights = find_perceptual_weights(recipe.autoencoder_losses.perceptual_weights)
     inputs = {
         "clips": str(clips.folder),
@@ -74,7 +77,7 @@ def train(
     }
     for name in STAGES[: STAGES.index(stage) + 1] if stage else STAGES:
         torch.manual_seed(recipe.train.seed + STAGES.index(name))
-        _train_stage(makers[name](), clips, recipe, run, workers, reporter, should_stop)
+        _train_stage(makers[name](), clips, objects, recipe, run, workers, reporter, should_stop)
     if stage and stage != STAGES[-1]:
         return run.checkpoint(stage)
     if workers.is_first:
@@ -86,6 +89,7 @@ def train(
 def _train_stage(
     stage: Stage,
     clips: ClipSet,
+    objects: Objects | None,
     recipe: Recipe,
     run: Run,
     workers: Workers,
@@ -93,7 +97,6 @@ def _train_stage(
     should_stop: Callable[[], bool],
 ) -> None:
     settings = stage.settings
-    groups = clips.by_object() if recipe.train.balance_objects else None
 
     def batches_from(start: int) -> Iterator[Batch]:
         return training_batches(
@@ -106,7 +109,7 @@ def _train_stage(
             rank=workers.rank,
             world_size=workers.size,
             with_tracks=stage.encodes_clips and recipe.clip_encoder.sees_tracks,
-            groups=groups,
+            objects=objects,
         )
 
     Loop(

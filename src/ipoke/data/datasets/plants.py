@@ -1,72 +1,65 @@
-"""Poking-Plants: videos of single plants; the end of each video is its test part."""
+"""Poking-Plants: films of plants that are poked, each split in time."""
 
 import re
-from pathlib import Path
+from pathlib import PurePosixPath
 
-from ipoke.data.datasets.layout import DatasetVideo, Found, Layout, at_least_one
-from ipoke.data.discover import FoundVideo, find_videos
+from ipoke.data.datasets.layout import DatasetVideo, Findings, Layout, Part, Root
 from ipoke.errors import InputError
-from ipoke.files import reason
 
-TRAIN_SHARE = 0.8
-PUBLISHED = 27
-"""Videos of the published set, of 13 plants."""
-OBJECTS_FILE = "objects.txt"
-TAKE = re.compile(r"[-_ ]*(?:take|part|clip|video)?[-_ ]*\d+$", re.IGNORECASE)
-"""What tells the takes of one plant apart at the end of a file's name."""
-
-
-def find(root: Path, _test_videos: str | None) -> Found:
-    """Find the videos, each twice: its first 80 % for training, the rest for the test.
-
-    Which plant a video shows is what ``objects.txt`` says (lines of video and plant), else the folder it lies in, else
-    its name without the number of the take.
-    """
-    videos, ignored = find_videos([root])
-    told = _told(root / OBJECTS_FILE)
-    parts = []
-    for video in videos:
-        plant = _plant(video, told)
-        parts.append(DatasetVideo(video, "train", plant, (0.0, TRAIN_SHARE)))
-        parts.append(DatasetVideo(video, "test", plant, (TRAIN_SHARE, 1.0)))
-    missing = []
-    if len(videos) < PUBLISHED:
-        missing.append(f"{PUBLISHED - len(videos)} of the {PUBLISHED} published videos")
-    known = {name for video in videos for name in (video.name, video.path.name, video.path.stem)}
-    missing += [f"{name}, which {OBJECTS_FILE} names" for name in told if name not in known]
-    at_least_one(root, parts, missing, "the published .mkv files, in folders per plant or in one")
-    rest = tuple(file for file in ignored if file.path.name != OBJECTS_FILE)
-    return Found(tuple(parts), rest, tuple(missing))
+VIDEOS = 27
+"""Of 13 plants. Paper: Sec. 4.1."""
+LIST = "objects.txt"
+HALVES = (Part("train", 0, 80), Part("test", 80, 100))
+"""The first 80 % of every video are for training, so both splits show the same plants, at other times."""
+TAKE = re.compile(r"[ _.-]*(take|part)?[ _.-]*[0-9]+$", re.IGNORECASE)
 
 
-def _plant(video: FoundVideo, told: dict[str, str]) -> str:
-    for name in (video.name, video.path.name, video.path.stem):
-        if name in told:
-            return told[name]
-    folders = Path(video.name).parts[1:-1]
-    return "/".join(folders) if folders else TAKE.sub("", video.path.stem) or video.path.stem
+def _find(root: Root) -> Findings:
+    paths = [root.relative(video) for video in root.videos]
+    missing = [f"{VIDEOS - len(paths)} of the {VIDEOS} videos"] if len(paths) < VIDEOS else []
+    if root.lines is None:
+        has_folders = len({path.parent for path in paths}) > 1
+        objects = [_object(path, has_folders) for path in paths]
+    else:
+        named = dict(_named(root, line) for line in root.lines)
+        missing += [f"{name}, which {LIST} names" for name in named if not any(name in _names(p) for p in paths)]
+        objects = [_listed(root, named, path) for path in paths]
+    videos = [DatasetVideo(video, HALVES, name) for video, name in zip(root.videos, objects, strict=True)]
+    return Findings(tuple(videos), tuple(missing))
 
 
-def _told(path: Path) -> dict[str, str]:
-    """Read which plant each video shows.
-
-    Raises:
-        InputError: The file cannot be read, or a line is not a video and a plant.
-    """
-    if not path.exists():
-        return {}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); expected lines of video and plant") from error
-    told = {}
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if len(words) not in (0, 2):
-            raise InputError(f"{path}: line {number}: got {line!r}, expected video and plant, such as fern_1.mkv fern")
-        if words:
-            told[words[0]] = words[1]
-    return told
+def _object(path: PurePosixPath, has_folders: bool) -> str:
+    """Name the plant by its folder, where folders tell plants apart, else by the file without its take's number."""
+    if has_folders and path.parent.name:
+        return path.parent.name
+    return TAKE.sub("", path.stem) or path.parent.name or path.stem
 
 
-PLANTS = Layout("Poking-Plants", find, stride=2, resize="squeeze")
+def _named(root: Root, line: str) -> tuple[str, str]:
+    name, _, plant = line.rpartition(" ")
+    if not name:
+        raise InputError(f"{root.folder / LIST}: got {line!r}, expected a video and its plant, as in fern_2.mkv fern")
+    return name.strip(), plant
+
+
+def _names(path: PurePosixPath) -> tuple[str, str]:
+    """Give the names by which the list may speak of a video: its path in the folder, or the file alone."""
+    return path.as_posix(), path.name
+
+
+def _listed(root: Root, named: dict[str, str], path: PurePosixPath) -> str:
+    for name in _names(path):
+        if name in named:
+            return named[name]
+    raise InputError(f"{root.folder / LIST}: does not name the plant of {path}, expected every video; add a line")
+
+
+PLANTS = Layout(
+    title="Poking-Plants",
+    expected=f"{VIDEOS} videos such as fern_2.mkv or fern/2.mkv, and {LIST} (a video and its plant per line) "
+    "where names do not tell plants apart",
+    find=_find,
+    stride=2,
+    resize="squeeze",
+    list_file=LIST,
+)

@@ -1,60 +1,37 @@
-"""Tai-Chi-HD: one person each, as the first-order motion model's loader cuts and sorts them."""
+"""Tai-Chi-HD as the loader of the first-order model cuts it: a folder for each split."""
 
-import fnmatch
-from pathlib import Path
+from collections.abc import Mapping
 
 from ipoke.data.clip_rows import Split
-from ipoke.data.datasets.layout import DatasetVideo, Found, Layout, at_least_one
-from ipoke.data.discover import FoundVideo, IgnoredFile, find_videos
+from ipoke.data.datasets.layout import DatasetVideo, Findings, Layout, Part, Root
+from ipoke.data.discover import IgnoredFile, check_matches, matches
 from ipoke.errors import InputError
 
-SPLITS: tuple[Split, ...] = ("train", "test")
+FOLDERS: Mapping[str, Split] = {"train": "train", "test": "test"}
 
 
-def find(root: Path, test_videos: str | None) -> Found:
-    """Find the videos of the folders train/ and test/; or of one folder, with a pattern of what to hold out.
-
-    Raises:
-        InputError: There are neither folders nor a pattern, or both.
-    """
-    folders = [split for split in SPLITS if (root / split).is_dir()]
-    if test_videos is not None and folders:
-        raise InputError(f"{root}: has {' and '.join(folders)}/, which say what is held out; leave --test-videos out")
-    if test_videos is None and not folders:
-        raise InputError(
-            f"{root}: nothing to prepare; missing: the folders train/ and test/; expected videos in both, or in one "
-            "folder with --test-videos and a pattern of their names"
-        )
-    if test_videos is not None:
-        videos, ignored = find_videos([root])
-        held_out = {v.path for v in videos if fnmatch.fnmatchcase(v.path.name, test_videos)}
-        if not held_out:
-            example = videos[0].path.name
-            raise InputError(f"--test-videos: no video matches {test_videos!r}, names are such as {example}")
-        parts = [_part(video, "test" if video.path in held_out else "train") for video in videos]
-        return Found(tuple(parts), tuple(ignored), ())
-    parts, others, missing = [], [], []
-    for split in SPLITS:
-        found, ignored = _in_folder(root, split)
-        parts += [_part(video, split) for video in found]
-        others += ignored
-        missing += [] if found else [f"the videos of {split}/"]
-    at_least_one(root, parts, missing, "videos in the folders train/ and test/")
-    return Found(tuple(parts), tuple(others), tuple(missing))
+def _find(root: Root) -> Findings:
+    splits: list[Split | None] = [FOLDERS.get(root.relative(video).parts[0]) for video in root.videos]
+    if root.test_videos is not None:
+        if any(splits):
+            raise InputError(
+                f"--test-videos: got {root.test_videos!r}, but {root.folder} is split into train and test; leave it out"
+            )
+        check_matches(root.videos, root.test_videos)
+        splits = ["test" if matches(video, root.test_videos) else "train" for video in root.videos]
+    pairs = list(zip(root.videos, splits, strict=True))
+    return Findings(
+        tuple(DatasetVideo(video, (Part(split),)) for video, split in pairs if split),
+        tuple(f"videos in {name}/" for name, split in FOLDERS.items() if split not in splits and not root.test_videos),
+        tuple(IgnoredFile(video.path, "neither in train nor in test") for video, split in pairs if not split),
+    )
 
 
-def _in_folder(root: Path, split: str) -> tuple[list[FoundVideo], list[IgnoredFile]]:
-    """Look through one of the folders; that it lacks videos is for the caller to say."""
-    folder = root / split
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return [], []
-    found, ignored = find_videos([folder])
-    return [FoundVideo(video.path, f"{root.resolve().name}/{video.name}") for video in found], ignored
-
-
-def _part(video: FoundVideo, split: Split) -> DatasetVideo:
-    """Videos are named by recording and cut; pieces of one recording show one person."""
-    return DatasetVideo(video, split, video.path.stem.split("#")[0])
-
-
-TAICHI = Layout("Tai-Chi-HD", find, stride=2, resize="squeeze", takes_test_videos=True)
+TAICHI = Layout(
+    title="Tai-Chi-HD",
+    expected="videos in folders train and test, or in one folder with --test-videos to say what to hold out",
+    find=_find,
+    stride=2,
+    resize="squeeze",
+    takes_test_videos=True,
+)
