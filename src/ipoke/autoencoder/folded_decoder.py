@@ -1,10 +1,19 @@
 """The paper's decoder for sampling: spectral normalisation folded into the weights, laid out for the processor."""
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ipoke.autoencoder.painting_decoder import PaintingDecoder
+
+
+class ChannelsLastNorm(nn.InstanceNorm2d):
+    """Instance normalisation that keeps channels last, so that what is added to it lies alike."""
+
+    def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
+        """Normalise each channel of each picture."""
+        return super().forward(input).contiguous(memory_format=torch.channels_last)
 
 
 @torch.no_grad()
@@ -23,7 +32,6 @@ def folded(decoder: PaintingDecoder, precision: torch.dtype) -> PaintingDecoder:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     for parent in list(copy.modules()):
         for name, child in parent.named_children():
-            if isinstance(child, nn.InstanceNorm2d):  # the same, and the layout is kept
-                groups = nn.GroupNorm(child.num_features, child.num_features, child.eps, affine=False)
-                setattr(parent, name, groups)
+            if isinstance(child, nn.InstanceNorm2d):
+                setattr(parent, name, ChannelsLastNorm(child.num_features, child.eps))
     return copy.eval().requires_grad_(False)

@@ -60,8 +60,8 @@ def _steps(layer: Bijection, start: int, functions: Compiled | None) -> Iterator
                 yield from _steps(level, start, functions)
         case LastChannels():
             yield from _steps(layer.inner, start + layer.channels - layer.inner.channels, functions)
-        case ActNorm():
-            yield _UndoActNorm(layer, start)
+        case ActNorm() if functions is not None:
+            yield _UndoActNorm(layer, start, functions)
         case Permutation():
             yield _UndoPermutation(layer, start)
         case AffineCoupling() if functions is not None:
@@ -99,14 +99,16 @@ class _UndoAsItIs:
 class _UndoActNorm:
     """Scale and shift, with both folded into one product and one sum."""
 
-    def __init__(self, layer: ActNorm, start: int) -> None:
-        self.channels = slice(start, start + layer.channels)
+    def __init__(self, layer: ActNorm, start: int, functions: Compiled) -> None:
+        self.functions, self.start = functions, start
         self.scale = (-layer.log_scale).exp().flatten()
         self.shift = -layer.shift.flatten() * self.scale
 
     def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
-        part = x[..., self.channels]
-        torch.addcmul(self.shift, part, self.scale, out=part)
+        self.functions.scale_and_shift(
+            *(x.data_ptr(), x.shape[3], len(x), self.start, len(self.scale)),
+            *(self.scale.data_ptr(), self.shift.data_ptr()),
+        )
 
 
 class _UndoPermutation:

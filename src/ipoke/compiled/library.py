@@ -29,6 +29,7 @@ class Compiled(ctypes.CDLL):
         types = {
             "elu_float32": (pointer, long),
             "elu_bfloat16": (pointer, long),
+            "scale_and_shift": (pointer, long, long, integer, integer, pointer, pointer),
             "neighbourhoods": (pointer, pointer, long, long, integer, integer, integer),
             "undo_coupling": (pointer, long, long, *[integer] * 3, pointer, integer, pointer, real, pointer),
             "undo_masked_conv": (
