@@ -9,11 +9,20 @@ from ipoke.autoencoder.painting_decoder import PaintingDecoder
 
 
 class ChannelsLastNorm(nn.InstanceNorm2d):
-    """Instance normalisation that keeps channels last, so that what is added to it lies alike."""
+    """Instance normalisation of pictures whose channels lie last: sums over places are matrix products.
+
+    PyTorch's own is five times as slow there, and lays its result out another way.
+    """
 
     def forward(self, input: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h w"]:
         """Normalise each channel of each picture."""
-        return super().forward(input).contiguous(memory_format=torch.channels_last)
+        count, channels, height, width = input.shape
+        rows = input.permute(0, 2, 3, 1).reshape(count, height * width, channels)
+        averaging = rows.new_full((count, 1, height * width), 1 / (height * width))
+        rows = rows - averaging @ rows
+        variance = (averaging @ rows.square()).float()
+        rows *= (variance + self.eps).rsqrt().to(rows.dtype)
+        return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
 @torch.no_grad()
