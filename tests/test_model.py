@@ -58,7 +58,7 @@ def test_a_residual_that_overflows_is_one_line():
         for name, parameter in model.latent_flow.named_parameters():
             if name.endswith("log_scale"):
                 parameter.fill_(-90.0)
-    with pytest.raises(InputError, match=r"sample 0 of seed 3: .*another seed or a temperature below 1"):
+    with pytest.raises(InputError, match=r"sample 0: its residual overflows .*another seed, a temperature below 1"):
         model.poke(IMAGE, DRAG, seed=3)
 
 

@@ -125,12 +125,6 @@ class PokeModel(nn.Module):
         still = Still(image, self.recipe.clip.size)
         cond = self.condition_of(still, pokes).expand(samples, -1, -1, -1)
         z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, samples), temperature=temperature)
-        for index, sample in enumerate(z):
-            if not sample.isfinite().all():
-                raise InputError(
-                    f"sample {index} of seed {seed}: the residual overflows the latent flow's inverse; "
-                    "take another seed or a temperature below 1"
-                )
         return still.compose(self._decoded(still, z, frames))
 
     def condition_of(self, still: Still, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
@@ -221,6 +215,12 @@ class PokeModel(nn.Module):
         return next(self.parameters()).device
 
     def _decoded(self, still: Still, z: Tensor, frames: int | None) -> DecodedFrames:
+        overflown = (~z.isfinite().flatten(1).all(1)).nonzero()
+        if len(overflown):
+            raise InputError(
+                f"sample {int(overflown[0])}: its residual overflows the latent flow's inverse; "
+                "take another seed, a temperature below 1, or other pokes"
+            )
         source = still.source.to(self.device)
         modulations = self.autoencoder.modulations(source)
         repeated = [type(m)(*(part.expand(len(z), -1, -1, -1) for part in m)) for m in modulations]

@@ -9,7 +9,7 @@ import plain_way
 from ipoke.autoencoder import latent_rollout
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.autoencoder.latent_rollout import LatentRollout
-from ipoke.compiled.library import compiled
+from ipoke.compiled.library import find_compiler
 from ipoke.model import PokeModel, load
 from tiny import tiny_recipe
 
@@ -20,7 +20,7 @@ def random(*shape: int, seed: int = 1) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
-@pytest.mark.skipif(compiled() is None, reason="no C compiler on this machine")
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler on this machine")
 @pytest.mark.parametrize(("channels", "layers", "batch"), [(6, 1, 1), (5, 3, 2), (32, 2, 3)])
 def test_the_prepared_rollout_is_the_rollout(channels, layers, batch):
     torch.manual_seed(0)

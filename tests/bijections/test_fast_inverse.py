@@ -19,12 +19,13 @@ from ipoke.bijections.masked_conv import MaskedConv
 from ipoke.bijections.multiscale import LastChannels, Multiscale, factor_out
 from ipoke.bijections.permutation import Permutation
 from ipoke.compiled import library as compiling
-from ipoke.compiled.library import compiled
+from ipoke.compiled.library import compiled, find_compiler
 from ipoke.latent_flow import LatentFlow
 from ipoke.settings import LatentFlowSettings
 from laws import bijection_laws as laws
 
 CONDITION = 5
+needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler on this machine")
 
 
 def perturbed(layer: Bijection, seed: int = 0) -> Bijection:
@@ -69,9 +70,11 @@ LAYERS = {
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.parametrize("with_compiler", [True, False])
+@pytest.mark.parametrize("with_compiler", [pytest.param(True, marks=needs_compiler), False])
 def test_it_is_the_inverse_of_the_bijection(name, with_compiler, monkeypatch):
-    if not with_compiler:
+    if with_compiler:
+        assert compiled() is not None
+    else:
         monkeypatch.setattr(fast_inverse, "compiled", lambda: None)
     layer = perturbed(LAYERS[name]())
     y, cond = batch(layer.channels)
@@ -189,6 +192,30 @@ def test_values_off_the_beaten_track_stay_close():
     torch.testing.assert_close(x, wanted, atol=1e-4 * float(wanted.abs().max()), rtol=0)
 
 
+@pytest.mark.parametrize("name", ["told step", "packed"])
+@torch.no_grad()
+def test_what_is_not_finite_is_not_hidden(name):
+    layer = perturbed(LAYERS[name]())
+    for bits in (torch.float32, torch.bfloat16):
+        for coupling in layer.modules():
+            if isinstance(coupling, AffineCoupling):
+                for filters in (coupling.conv.weight, coupling.mix.weight, coupling.project.direction):
+                    filters.data = filters.data.to(bits)
+        y, cond = batch(layer.channels)
+        y[1, 1, 3, 3] = torch.nan
+        x = FastInverse(layer)(y, cond)
+        assert x[[0, 2]].isfinite().all()
+        assert x[1].isnan().sum() > y[1].isnan().sum()
+
+
+@torch.no_grad()
+def test_weights_in_another_precision_are_read_as_numbers():
+    layer = perturbed(step(8))
+    y, cond = batch(8)
+    wanted = layer.inverse(y, cond)[0]
+    torch.testing.assert_close(FastInverse(layer.double())(y, cond.double()), wanted, atol=1e-4, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_couplings_can_be_in_sixteen_bits():
     layer = perturbed(step(8, coupling_width=64))
@@ -212,9 +239,9 @@ class TestCompiling:
         yield
         compiled.cache_clear()
 
+    @needs_compiler
     def test_it_is_compiled_once(self, tmp_path, monkeypatch):
-        if compiled() is None:
-            pytest.skip("no C compiler on this machine")
+        assert compiled() is not None
         (library,) = (tmp_path / "ipoke").iterdir()
         compiled.cache_clear()
         monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("compiled again"))
@@ -238,9 +265,9 @@ class TestCompiling:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         assert compiled() is None
 
+    @needs_compiler
     def test_a_damaged_library_is_compiled_again(self, tmp_path):
-        if compiled() is None:
-            pytest.skip("no C compiler on this machine")
+        assert compiled() is not None
         (library,) = (tmp_path / "ipoke").iterdir()
         library.unlink()  # it may be mapped into this process
         library.write_bytes(b"damaged")

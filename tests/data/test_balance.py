@@ -9,6 +9,7 @@ from ipoke.data.batches import training_batches, training_item
 from ipoke.data.clips import ClipSet, ClipSetSettings, ClipWriter, Segment, SourceRow
 from ipoke.errors import InputError
 from ipoke.settings import PokeSettings, load_recipe
+from numbered import Clips
 
 OBJECTS = [np.arange(0, 2), np.arange(2, 32), np.array([32, 40]), np.arange(33, 40)]
 """Four objects with 2, 30, 2 and 7 of 41 clips."""
@@ -16,28 +17,8 @@ OWNER = {int(clip): number for number, clips in enumerate(OBJECTS) for clip in c
 SETTINGS = ClipSetSettings(size=32, frames=3, optical_flow="exact", version=2)
 
 
-class Clips:
-    """A moving square on noise; the first pixel tells the number of the clip."""
-
-    def __init__(self, still=()):
-        self.frames = np.random.default_rng(0).integers(0, 256, (41, 4, 32, 32, 3)).astype(np.uint8)
-        self.frames[:, :, 0, 0, 0] = np.arange(41)[:, None]
-        self.fields = np.zeros((41, 2, 32, 32), np.float32)
-        self.fields[:, :, 12:18, 10:16] = 3
-        self.fields[list(still)] = 0
-
-    def __len__(self):
-        return len(self.frames)
-
-    def clip(self, index):
-        return self.frames[index]
-
-    def optical_flow(self, index):
-        return self.fields[index]
-
-
 def shown(n, clips=None, seed=3):
-    item = training_item(clips or Clips(), PokeSettings(), None, seed=seed, n=n, objects=OBJECTS)
+    item = training_item(clips or Clips(count=41), PokeSettings(), None, seed=seed, n=n, objects=OBJECTS)
     return int(item.frames[0, 0, 0, 0])
 
 
@@ -78,7 +59,7 @@ def test_the_nth_item_depends_on_seed_and_n_alone():
 def test_resuming_gives_the_same_batches(workers):
     def take(start, count):
         batches = training_batches(
-            Clips(), PokeSettings(), None, seed=3, batch=6, start=start, workers=workers, objects=OBJECTS
+            Clips(count=41), PokeSettings(), None, seed=3, batch=6, start=start, workers=workers, objects=OBJECTS
         )
         taken = [next(batches) for _ in range(count)]
         batches.close()
@@ -90,12 +71,12 @@ def test_resuming_gives_the_same_batches(workers):
 
 
 def test_a_still_clip_gives_way_to_another_of_its_object():
-    clips = Clips(still=[0, *range(3, 22), 33])
+    clips = Clips(count=41, still=[0, *range(3, 22), 33])
     seen = [shown(n, clips) for n in range(400)]
     assert Counter(OWNER[clip] for clip in seen) == dict.fromkeys(range(4), 100)
     assert set(seen) == {1, 2, *range(22, 32), 32, 40, *range(34, 40)}
     with pytest.raises(InputError, match="nothing moves in 50 of 2 clips"):
-        [shown(n, Clips(still=OBJECTS[0])) for n in range(4)]
+        [shown(n, Clips(count=41, still=OBJECTS[0])) for n in range(4)]
 
 
 def write(folder, names):

@@ -42,14 +42,14 @@ class FastInverse:
     def __call__(self, r: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c h w"]:
         """Map residuals to latents."""
         x = r.permute(0, 2, 3, 1).clone(memory_format=torch.contiguous_format)
-        seen = F.elu(cond.permute(0, 2, 3, 1).flatten(0, 2))
+        seen = F.elu(_plain(cond).permute(0, 2, 3, 1).flatten(0, 2))
         with self._one_at_a_time:
             for undo in self._steps:
                 undo(x, cond, seen)
         return x.permute(0, 3, 1, 2).contiguous()
 
 
-def _steps(layer: Bijection, start: int, functions: Compiled | None) -> Iterator[Step]:
+def _steps(layer: Bijection, start: int, functions: Compiled | None) -> "Iterator[Step | _UndoMaskedConv]":
     """Prepare a layer that works on the channels from ``start`` on, last part first."""
     match layer:
         case Chain():
@@ -72,7 +72,7 @@ def _steps(layer: Bijection, start: int, functions: Compiled | None) -> Iterator
             yield _UndoAsItIs(layer, start)
 
 
-def _in_runs(steps: Iterable[Step]) -> Iterator[Step]:
+def _in_runs(steps: "Iterable[Step | _UndoMaskedConv]") -> Iterator[Step]:
     """Put masked convolutions that follow each other into runs."""
     run: list[_UndoMaskedConv | _UndoActNorm] = []
     for step in steps:
@@ -83,6 +83,11 @@ def _in_runs(steps: Iterable[Step]) -> Iterator[Step]:
         run = []
         yield step
     yield from [_UndoRun(run)] if run else []
+
+
+def _plain(weight: Tensor) -> Float[Tensor, "..."]:
+    """Give a tensor as the compiled functions read it."""
+    return weight.to("cpu", torch.float32)
 
 
 class _UndoAsItIs:
@@ -101,8 +106,8 @@ class _UndoActNorm:
 
     def __init__(self, layer: ActNorm, start: int, functions: Compiled) -> None:
         self.functions, self.start = functions, start
-        self.scale = (-layer.log_scale).exp().flatten()
-        self.shift = -layer.shift.flatten() * self.scale
+        self.scale = (-_plain(layer.log_scale)).exp().flatten()
+        self.shift = -_plain(layer.shift).flatten() * self.scale
 
     def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
         self.functions.scale_and_shift(
@@ -129,16 +134,14 @@ class _UndoMaskedConv:
         self.start, self.functions = start, functions
         channels, hidden = layer.channels, layer.conv.out_channels
         hidden_padded, half = padded_size(hidden, BLOCK), padded_size(channels, LANES)
-        weight = layer.project.weight()[:, :, 0, 0]
-        kernel = layer.conv.weight if layer.sweep in ("down", "up") else layer.conv.weight.transpose(2, 3)
+        weight, kernel = _plain(layer.project.weight())[:, :, 0, 0], _plain(layer.conv.weight)
+        kernel = kernel if layer.sweep in ("down", "up") else kernel.transpose(2, 3)
         kernel = kernel.flip(2) if layer.sweep in ("up", "left") else kernel
         self.kernel = F.pad(kernel.permute(2, 3, 1, 0), (0, hidden_padded - hidden)).contiguous()
         project = weight[:, :hidden].T.unflatten(1, (2, channels))
         self.project = F.pad(project, (0, half - channels, 0, 0, 0, hidden_padded - hidden)).contiguous()
         self.cond_weight = weight[:, hidden:].T.contiguous() if layer.cond_channels is not None else None
-        self.bias = layer.project.bias.clone()
-        self.known = self.bias
-        """(shifts, logits) that need no solved line, (bhw, 2 c), or the same everywhere; a run says what they are."""
+        self.bias = _plain(layer.project.bias).clone()
         lines = (SIDE + 2) ** 2 * channels
         self.scratch = torch.empty(lines + SIDE * (hidden_padded + 2 * half))
         self.fixed = (
@@ -147,10 +150,11 @@ class _UndoMaskedConv:
             *(layer.logit_bound or 0.0, self.scratch.data_ptr(), self.scratch[lines:].data_ptr()),
         )
 
-    def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
-        stride = self.known.stride(0) if self.known.ndim == 2 else 0
+    def __call__(self, x: Tensor, known: Tensor) -> None:
+        """Undo the layer, given the (shifts, logits) that need no solved line, (bhw, 2 c) or the same everywhere."""
+        stride = known.stride(0) if known.ndim == 2 else 0
         at = x.data_ptr() + FLOAT_BYTES * self.start
-        self.functions.undo_masked_conv(at, x.shape[3], len(x), self.known.data_ptr(), stride, *self.fixed)
+        self.functions.undo_masked_conv(at, x.shape[3], len(x), known.data_ptr(), stride, *self.fixed)
 
 
 WALKS = {"down": (0, SIDE, 1), "up": (SIDE * (SIDE - 1), -SIDE, 1), "right": (0, 1, SIDE), "left": (SIDE - 1, -1, SIDE)}
@@ -169,12 +173,15 @@ class _UndoRun:
             self.bias = torch.cat([step.bias for step in self.told])
 
     def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
+        known: dict[_UndoMaskedConv, Tensor] = {}
         if self.told:
             shares = torch.addmm(self.bias, seen, self.weight).split([len(step.bias) for step in self.told], dim=1)
-            for step, share in zip(self.told, shares, strict=True):
-                step.known = share
+            known = dict(zip(self.told, shares, strict=True))
         for step in self.steps:
-            step(x, cond, seen)
+            if isinstance(step, _UndoMaskedConv):
+                step(x, known.get(step, step.bias))
+            else:
+                step(x, cond, seen)
 
 
 class _UndoCoupling:
@@ -188,18 +195,20 @@ class _UndoCoupling:
         self.functions = functions
         self.kept = _first_step_count(layer.kept, start, layer.channels)
         self.transformed = _first_step_count(layer.transformed, start, layer.channels)
-        self.dtype, width, count = layer.mix.weight.dtype, layer.conv.out_channels, self.transformed[2]
+        self.dtype = torch.bfloat16 if layer.mix.weight.dtype == torch.bfloat16 else torch.float32
+        width, count = layer.conv.out_channels, self.transformed[2]
         self.elu = functions.elu_bfloat16 if self.dtype == torch.bfloat16 else functions.elu_float32
-        self.conv = layer.conv.weight.permute(0, 2, 3, 1).flatten(1).contiguous()
-        self.cond_weight = layer.mix.weight[:, width:, 0, 0].contiguous() if layer.cond_channels is not None else None
+        self.conv = layer.conv.weight.to("cpu", self.dtype).permute(0, 2, 3, 1).flatten(1).contiguous()
+        mix = layer.mix.weight.to("cpu", self.dtype)[:, :, 0, 0]
+        self.cond_weight = mix[:, width:].contiguous() if layer.cond_channels is not None else None
         missing = padded_size(count, LANES) - count
-        project = layer.project.weight().unflatten(0, (2, count)).permute(3, 4, 0, 1, 2)
+        project = _plain(layer.project.weight()).unflatten(0, (2, count)).permute(3, 4, 0, 1, 2)
         self.project = F.pad(project, (0, 0, 0, missing)).flatten(0, 3).to(self.dtype)
-        self.bias = F.pad(layer.project.bias.float().view(2, count), (0, missing)).flatten()
+        self.bias = F.pad(_plain(layer.project.bias).view(2, count), (0, missing)).flatten()
         self.scratch = torch.empty_like(self.bias)
         self.bound = layer.logit_bound or 0.0
         self.in_rows = self.dtype == torch.float32 and width >= PACKED_FROM and _can_pack()
-        self.mix = layer.mix.weight[:, :width, 0, 0].contiguous()
+        self.mix = mix[:, :width].contiguous()
         if self.in_rows:
             self.mix = torch.ops.mkldnn._reorder_linear_weight(self.mix, SIDE**2)
 

@@ -94,7 +94,7 @@ void elu_bfloat16(uint16_t *values, long count) {
     for (long i = 0; i < count; i += 16) {
         __m512i half = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(values + i)));
         __m512 x = _mm512_castsi512_ps(_mm512_slli_epi32(half, 16));
-        __m512 turns = _mm512_mul_ps(_mm512_max_ps(x, _mm512_set1_ps(-80.0f)), _mm512_set1_ps(1.44269504f));
+        __m512 turns = _mm512_mul_ps(_mm512_max_ps(_mm512_set1_ps(-80.0f), x), _mm512_set1_ps(1.44269504f));
         __m512 whole = _mm512_roundscale_ps(turns, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
         __m512 rest = _mm512_sub_ps(turns, whole);
         __m512 sum = _mm512_fmadd_ps(_mm512_set1_ps(0.0558263f), rest, _mm512_set1_ps(0.2401536f));
@@ -113,7 +113,7 @@ void elu_bfloat16(uint16_t *values, long count) {
         halves half;
         memcpy(&half, values + i, sizeof half);
         vec x = (vec)(__builtin_convertvector(half, ints) << 16);
-        vec low = choose(x < 0.0f, x, all(0.0f));
+        vec low = choose(x > 0.0f, all(0.0f), x);
         low = choose(low < -80.0f, all(-80.0f), low);
         vec turns = low * 1.44269504f + shift;
         ints power = (ints)turns - (ints)shift;

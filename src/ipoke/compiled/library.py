@@ -49,11 +49,16 @@ def padded_size(count: int, multiple: int) -> int:
     return -(-count // multiple) * multiple
 
 
+def find_compiler() -> str | None:
+    """Find the C compiler of this machine; the environment's CC comes first."""
+    return shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+
+
 @functools.cache
 def compiled() -> Compiled | None:
     """Compile the functions, or find them compiled; None where there is no compiler, or none that can."""
     source = resources.files("ipoke.compiled").joinpath("kernels.c").read_bytes()
-    compiler = shutil.which(os.environ.get("CC", "cc")) or shutil.which("gcc") or shutil.which("clang")
+    compiler = find_compiler()
     if compiler is None:
         return None
     key = hashlib.sha256(source + f"{compiler} {_processor()}".encode()).hexdigest()[:16]

@@ -55,9 +55,9 @@ class _Cell:
 
 
 def _as_matrix(convolution: torch.nn.Conv2d) -> Float[Tensor, "k out"]:
-    return convolution.weight.detach().permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+    return convolution.weight.detach().to("cpu", torch.float32).permute(2, 3, 1, 0).flatten(0, 2).contiguous()
 
 
 def _bias(convolution: torch.nn.Conv2d) -> Float[Tensor, " out"]:
     bias = convolution.bias
-    return convolution.weight.new_zeros(convolution.out_channels) if bias is None else bias.detach()
+    return torch.zeros(convolution.out_channels) if bias is None else bias.detach().to("cpu", torch.float32)
