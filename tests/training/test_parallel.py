@@ -24,6 +24,7 @@ COMPARABLE = (
     # Each process draws its own noise, so one and two can only be compared where noise and draws do nothing.
     "clip_encoder.initial_logvar=-30.0",
     "autoencoder_losses.frames_per_step=4",
+    "autoencoder_losses.perceptual=0.0",  # each process compares frames that it draws itself
     "autoencoder_losses.adversarial_start=1.0",
     "train.image_encoder.adversarial_start=1.0",
     "train.autoencoder.precision=float32",
