@@ -196,45 +196,45 @@ class _UndoCoupling:
         self.kept = _first_step_count(layer.kept, start, layer.channels)
         self.transformed = _first_step_count(layer.transformed, start, layer.channels)
         self.dtype = torch.bfloat16 if layer.mix.weight.dtype == torch.bfloat16 else torch.float32
+        self.narrow = self.dtype == torch.bfloat16
         width, count = layer.conv.out_channels, self.transformed[2]
-        self.elu = functions.elu_bfloat16 if self.dtype == torch.bfloat16 else functions.elu_float32
+        self.elu = functions.elu_bfloat16 if self.narrow else functions.elu_float32
         self.conv = layer.conv.weight.to("cpu", self.dtype).permute(0, 2, 3, 1).flatten(1).contiguous()
         mix = layer.mix.weight.to("cpu", self.dtype)[:, :, 0, 0]
         self.cond_weight = mix[:, width:].contiguous() if layer.cond_channels is not None else None
-        missing = padded_size(count, LANES) - count
-        project = _plain(layer.project.weight()).unflatten(0, (2, count)).permute(3, 4, 0, 1, 2)
-        self.project = F.pad(project, (0, 0, 0, missing)).flatten(0, 3).to(self.dtype)
-        self.bias = F.pad(_plain(layer.project.bias).view(2, count), (0, missing)).flatten()
-        self.scratch = torch.empty_like(self.bias)
+        self.project = _plain(layer.project.weight()).permute(2, 3, 0, 1).flatten(0, 2).to(self.dtype)
+        self.bias = _plain(layer.project.bias).clone()
+        self.scratch = torch.empty(SIDE**2 * (9 + 2 * count))
         self.bound = layer.logit_bound or 0.0
-        self.in_rows = self.dtype == torch.float32 and width >= PACKED_FROM and _can_pack()
+        self.in_rows = not self.narrow and width >= PACKED_FROM and _can_pack()
         self.mix = mix[:, :width].contiguous()
         if self.in_rows:
             self.mix = torch.ops.mkldnn._reorder_linear_weight(self.mix, SIDE**2)
 
     def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
-        patches = x.new_empty(len(seen), self.conv.shape[1])
-        self.functions.neighbourhoods(patches.data_ptr(), x.data_ptr(), x.shape[3], len(x), *self.kept)
-        taps = self._rows(patches, seen) if self.in_rows else self._columns(patches.to(self.dtype), seen)
+        patches = torch.empty(len(seen), self.conv.shape[1], dtype=self.dtype)
+        self.functions.neighbourhoods(patches.data_ptr(), self.narrow, x.data_ptr(), x.shape[3], len(x), *self.kept)
+        hidden = self._in_rows(patches, seen).T if self.in_rows else self._in_columns(patches, seen)
+        taps = self.project @ hidden
         self.functions.undo_coupling(
-            *(x.data_ptr(), x.shape[3], len(x), *self.transformed, taps.data_ptr(), len(self.bias)),
+            *(x.data_ptr(), x.shape[3], len(x), *self.transformed, taps.data_ptr(), self.narrow),
             *(self.bias.data_ptr(), self.bound, self.scratch.data_ptr()),
         )
 
-    def _rows(self, patches: Float[Tensor, "bhw n"], seen: Tensor) -> Float[Tensor, "bhw taps"]:
-        """Compute with places as rows, which the packed matrix asks for."""
+    def _in_rows(self, patches: Float[Tensor, "bhw n"], seen: Tensor) -> Float[Tensor, "bhw width"]:
+        """Compute the hidden features with places as rows, which the packed matrix asks for."""
         hidden = self._activated(F.linear(patches, self.conv))
         hidden = torch.ops.mkldnn._linear_pointwise(hidden, self.mix, None, "none", [], "")
         if self.cond_weight is not None:
             hidden.addmm_(seen, self.cond_weight.T)
-        return F.linear(self._activated(hidden), self.project)
+        return self._activated(hidden)
 
-    def _columns(self, patches: Float[Tensor, "bhw n"], seen: Tensor) -> Float[Tensor, "bhw taps"]:
-        """Compute with places as columns, in which matrices need no packing."""
+    def _in_columns(self, patches: Float[Tensor, "bhw n"], seen: Tensor) -> Float[Tensor, "width bhw"]:
+        """Compute the hidden features with places as columns, in which matrices need no packing."""
         hidden = self.mix @ self._activated(self.conv @ patches.T)
         if self.cond_weight is not None:
             hidden.addmm_(self.cond_weight, seen.to(hidden.dtype).T)
-        return (self.project @ self._activated(hidden)).T.contiguous().float()
+        return self._activated(hidden)
 
     def _activated(self, hidden: Tensor) -> Tensor:
         self.elu(hidden.data_ptr(), hidden.numel())

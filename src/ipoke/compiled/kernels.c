@@ -138,43 +138,81 @@ void scale_and_shift(float *x, long x_stride, long batch, int first, int count, 
     }
 }
 
-/* Lay out the 3 x 3 neighbourhood of each place, zeros outside: out is batch x 64 x 9 x count. Taken are `count`
-   channels from `first` on, `step` apart. */
-void neighbourhoods(float *out, const float *x, long x_stride, long batch, int first, int step, int count) {
-    for (long sample = 0; sample < batch; sample++, x += SIDE * SIDE * x_stride)
-        for (int row = 0; row < SIDE; row++)
-            for (int column = 0; column < SIDE; column++)
-                for (int tap = 0; tap < 9; tap++, out += count) {
-                    int y = row + tap / 3 - 1, z = column + tap % 3 - 1;
-                    if (y < 0 || y >= SIDE || z < 0 || z >= SIDE) {
-                        memset(out, 0, sizeof(float) * count);
-                        continue;
-                    }
-                    const float *from = x + (y * SIDE + z) * x_stride + first;
-                    for (int c = 0; c < count; c++) out[c] = from[c * step];
-                }
+/* bfloat16 is the upper half of a float32; rounded to the nearest, ties to even. */
+static inline uint16_t narrowed(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
-/* Undo a coupling in place: its parameters are the bias and what each place receives from its neighbours' nine taps,
-   batch x 64 x 9 x outs with (shifts, logits), each padded to a multiple of 16. parameters: outs numbers, scratch. */
-void undo_coupling(
-    float *x, long x_stride, long batch, int first, int step, int count, const float *taps, int outs, const float *bias,
-    float bound, float *parameters
-) {
-    const int half = outs / 2;
-    for (long sample = 0; sample < batch; sample++, x += SIDE * SIDE * x_stride, taps += (size_t)SIDE * SIDE * 9 * outs)
-        for (int place = 0; place < SIDE * SIDE; place++) {
-            memcpy(parameters, bias, sizeof(float) * outs);
+/* Lay out the 3 x 3 neighbourhood of each place, zeros outside: out is batch x 64 x 9 x count, in bfloat16 if `narrow`
+   and else in float32. Taken are `count` channels from `first` on, `step` apart. */
+void neighbourhoods(void *out, int narrow, const float *x, long x_stride, long batch, int first, int step, int count) {
+    const size_t tap_size = (narrow ? sizeof(uint16_t) : sizeof(float)) * count, size = 9 * tap_size;
+    for (long sample = 0; sample < batch; sample++, out = (char *)out + SIDE * SIDE * size) {
+        for (int place = 0; place < SIDE * SIDE; place++, x += x_stride) {
+            void *own = (char *)out + place * size + 4 * tap_size;
+            if (narrow)
+                for (int c = 0; c < count; c++) ((uint16_t *)own)[c] = narrowed(x[first + c * step]);
+            else
+                for (int c = 0; c < count; c++) ((float *)own)[c] = x[first + c * step];
+        }
+        for (int place = 0; place < SIDE * SIDE; place++)
             for (int tap = 0; tap < 9; tap++) {
                 int y = place / SIDE + tap / 3 - 1, z = place % SIDE + tap % 3 - 1;
-                if (y < 0 || y >= SIDE || z < 0 || z >= SIDE) continue;
-                const float *given = taps + ((size_t)(y * SIDE + z) * 9 + tap) * outs;
-                for (int o = 0; o < outs; o++) parameters[o] += given[o];
+                char *to = (char *)out + place * size + tap * tap_size;
+                if (y < 0 || y >= SIDE || z < 0 || z >= SIDE) memset(to, 0, tap_size);
+                else if (tap != 4) memcpy(to, (char *)out + (y * SIDE + z) * size + 4 * tap_size, tap_size);
             }
-            float *value = x + place * x_stride + first;
-            inverse_scales(parameters + half, half, bound);
-            for (int c = 0; c < count; c++) value[c * step] = (value[c * step] - parameters[c]) * parameters[half + c];
+    }
+}
+
+/* What 64 places receive from their neighbours, added to `bias`: given is, for each of nine taps, what each place gives
+   to the place for which it lies there; the taps are `stride` apart. */
+static void received(float *sums, const float *given, long stride, float bias) {
+    float columns[3][SIDE][SIDE + 2];
+    memset(columns, 0, sizeof columns);
+    for (int tap = 0; tap < 9; tap++, given += stride) {
+        int first = tap / 3 == 0, last = tap / 3 == 2 ? SIDE - 1 : SIDE;
+        for (int y = first; y < last; y++)
+            for (int z = 0; z < SIDE; z++) columns[tap % 3][y][z + 1] += given[(y + tap / 3 - 1) * SIDE + z];
+    }
+    for (int y = 0; y < SIDE; y++)
+        for (int z = 0; z < SIDE; z++)
+            sums[y * SIDE + z] = bias + columns[0][y][z] + columns[1][y][z + 1] + columns[2][y][z + 2];
+}
+
+/* Undo a coupling in place: taps are 9 x (shifts, logits) x batch x 64, what each place gives to its neighbours, of
+   type bfloat16 if `narrow` and else float32. scratch: 64 x (9 + 2 count) numbers. */
+void undo_coupling(
+    float *x, long x_stride, long batch, int first, int step, int count, const void *taps, int narrow,
+    const float *bias, float bound, float *scratch
+) {
+    const long places = batch * SIDE * SIDE, outs = 2 * count;
+    float *wide = scratch, *shifts = scratch + 9 * SIDE * SIDE, *scales = shifts + count * SIDE * SIDE;
+    for (long sample = 0; sample < batch; sample++, x += SIDE * SIDE * x_stride) {
+        for (long o = 0; o < outs; o++) {
+            long from = o * places + sample * SIDE * SIDE, stride = outs * places;
+            const float *given = (const float *)taps + from;
+            if (narrow) {
+                for (int tap = 0; tap < 9; tap++)
+                    for (int place = 0; place < SIDE * SIDE; place++) {
+                        uint32_t bits = (uint32_t)((const uint16_t *)taps)[from + tap * stride + place] << 16;
+                        memcpy(wide + tap * SIDE * SIDE + place, &bits, sizeof bits);
+                    }
+                given = wide, stride = SIDE * SIDE;
+            }
+            received(shifts + o * SIDE * SIDE, given, stride, bias[o]);
         }
+        inverse_scales(scales, count * SIDE * SIDE, bound);
+        for (int place = 0; place < SIDE * SIDE; place++) {
+            float *value = x + place * x_stride + first;
+            for (int c = 0; c < count; c++) {
+                int at = c * SIDE * SIDE + place;
+                value[c * step] = (value[c * step] - shifts[at]) * scales[at];
+            }
+        }
+    }
 }
 
 /* Undo a masked convolution in place, line after line; see masked_conv.py for the map. A walk visits the 8 lines of the

@@ -14,8 +14,7 @@ from pathlib import Path
 SIDE = 8
 """Side of the grids that the functions know."""
 BLOCK, LANES = 32, 16
-"""Hidden channels and parameters of masked convolutions are padded to multiples of the one, those of couplings of the
-other."""
+"""Hidden channels of masked convolutions are padded to multiples of the one, their shifts and logits of the other."""
 SECONDS = 120
 """Most that the compiler may take."""
 
@@ -30,7 +29,7 @@ class Compiled(ctypes.CDLL):
             "elu_float32": (pointer, long),
             "elu_bfloat16": (pointer, long),
             "scale_and_shift": (pointer, long, long, integer, integer, pointer, pointer),
-            "neighbourhoods": (pointer, pointer, long, long, integer, integer, integer),
+            "neighbourhoods": (pointer, integer, pointer, long, long, integer, integer, integer),
             "undo_coupling": (pointer, long, long, *[integer] * 3, pointer, integer, pointer, real, pointer),
             "undo_masked_conv": (
                 *(pointer, long, long, pointer, long),

@@ -49,7 +49,7 @@ class _Cell:
         rows, channels = both.shape
         patches = both.new_empty(rows, 9 * channels)
         self.functions.neighbourhoods(
-            *(patches.data_ptr(), both.data_ptr(), channels, rows // SIDE**2, 0, 1, channels),
+            *(patches.data_ptr(), False, both.data_ptr(), channels, rows // SIDE**2, 0, 1, channels),
         )
         return patches
 
