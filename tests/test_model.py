@@ -10,7 +10,8 @@ from safetensors.torch import save_file
 
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
-from ipoke.model import bundled_models, find_model, load, sample_seeds
+from ipoke.model import bundled_models, find_model, load
+from ipoke.open_picture import OpenPicture, sample_seeds
 from ipoke.runs import read_tensors, write_tensors
 from ipoke.still import Still
 from ipoke.tensors import clip_from_frames
@@ -26,7 +27,7 @@ def poked(image=IMAGE, pokes=DRAG, **asked):
 
 
 def condition(image=IMAGE, pokes=DRAG):
-    return tiny_model().condition_of(Still(image, 64), pokes)
+    return tiny_model().open(image).condition(pokes)
 
 
 @pytest.fixture(scope="module")
@@ -136,20 +137,20 @@ def test_residuals_and_latents_are_each_others_inverse():
 
 def test_a_transfer_keeps_the_residual(monkeypatch):
     model, other = tiny_model(), MovingSquares().clip(1)[0]
-    decoded, seen = model._decoded, []
+    show, seen = OpenPicture.show_latents, []
 
-    def watched(still, z, frames):
-        seen.append((still, z))
-        return decoded(still, z, frames)
+    def watched(picture, z):
+        seen.append((picture, z))
+        return show(picture, z)
 
-    monkeypatch.setattr(model, "_decoded", watched)
+    monkeypatch.setattr(OpenPicture, "show_latents", watched)
     frames = model.transfer(CLIP, other, DRAG)
     assert frames.shape == (1, 5, 64, 64, 3)
     assert (frames[0, 0] == other).all()
-    ((still, z),) = seen
+    ((picture, z),) = seen
     mean, _ = model.encode(clip_from_frames(CLIP)[None])
     kept, _ = model.to_residual(mean, condition())
-    carried, _ = model.to_residual(z, model.condition_of(still, DRAG))
+    carried, _ = model.to_residual(z, picture.condition(DRAG))
     torch.testing.assert_close(carried, kept, atol=1e-4, rtol=0)
     assert (z - mean).abs().max() > 1e-3
 
@@ -164,13 +165,13 @@ def test_a_transfer_to_its_own_source_rebuilds_the_clip():
 
 def test_a_transfer_pokes_a_larger_picture_where_the_model_would_be_poked(monkeypatch):
     model, seen = tiny_model(), []
-    condition_of = model.condition_of
+    encode = OpenPicture.condition
 
-    def watched(still, pokes):
-        seen.append([still.to_model(poke) for poke in pokes])
-        return condition_of(still, pokes)
+    def watched(picture, pokes):
+        seen.append([picture.still.to_model(poke) for poke in pokes])
+        return encode(picture, pokes)
 
-    monkeypatch.setattr(model, "condition_of", watched)
+    monkeypatch.setattr(OpenPicture, "condition", watched)
     model.transfer(CLIP, np.zeros((160, 200, 3), np.uint8), DRAG)
     (of_clip,), (of_image,) = seen
     assert of_clip == DRAG[0]

@@ -4,7 +4,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipoke import still as module
 from ipoke.autoencoder.decoded_frames import DecodedFrames
+from ipoke.compiled.library import find_compiler
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
 from ipoke.still import MAX_SIDE, Still
@@ -44,6 +46,21 @@ def test_where_nothing_moves_the_picture_keeps_all_its_detail(height, width):
     image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     frames = Still(image, 64).compose(held([0.0, 0.0], 1.0)).astype(int)
     assert np.abs(frames - image).max() <= 1
+
+
+@pytest.mark.skipif(find_compiler() is None, reason="no C compiler on this machine")
+@pytest.mark.parametrize(("height", "width"), [*SIZES, (128, 128), (256, 200)])
+def test_compiled_or_not_frames_are_the_same(height, width, monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    parts = [torch.randn(2, 3, channels, 64, 64, generator=generator) for channels in (3, 3, 2, 2, 1)]
+    clip, paint, motion, origin, shown = parts
+    decoded = DecodedFrames(clip.tanh(), paint.tanh(), motion, 20 * origin, shown.sigmoid())
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    fast = Still(image, 64).compose(decoded).astype(int)
+    monkeypatch.setattr(module, "compiled", lambda: None)
+    slow = Still(image, 64).compose(decoded).astype(int)
+    assert np.abs(fast - slow).max() <= 1
+    assert (fast != slow).mean() < 1e-3
 
 
 @pytest.mark.parametrize(("height", "width"), [(128, 128), (64, 128), (256, 200)])

@@ -12,7 +12,6 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
-from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.bijections.coupling import AffineCoupling
 from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.images import read_image
@@ -21,6 +20,7 @@ from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
+from ipoke.open_picture import OpenPicture, sample_seeds
 from ipoke.runs import WEIGHTS_NAME, model_metadata, read_tensors, recipe_from_metadata, write_tensors
 from ipoke.settings import Recipe, suggestion
 from ipoke.still import Still
@@ -86,7 +86,6 @@ class PokeModel(nn.Module):
         """Decode latents into the ``frames`` frames that follow x0, in [-1, 1]; any number can be asked for."""
         return self.autoencoder.decode(z, x0, frames).clip
 
-    @torch.no_grad()
     def poke(
         self,
         image: UInt8[np.ndarray, "h w 3"],
@@ -114,24 +113,15 @@ class PokeModel(nn.Module):
             InputError: A poke is not finite or not on the picture, a number is out of range, or a residual is one that
                 overflows the inverse, which without `logit_bound` can happen.
         """
-        if not 1 <= samples <= 256:
-            raise InputError(f"samples: got {samples}, expected 1 to 256")
-        if not (math.isfinite(temperature) and 0 <= temperature <= 2):
-            raise InputError(f"temperature: got {temperature:g}, expected a number from 0 to 2")
-        if seed < 0:
-            raise InputError(f"seed: got {seed}, expected 0 or more")
-        if frames is not None and not 1 <= frames <= 100:
-            raise InputError(f"frames: got {frames}, expected 1 to 100")
-        still = Still(image, self.recipe.clip.size)
-        cond = self.condition_of(still, pokes).expand(samples, -1, -1, -1)
-        z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, samples), temperature=temperature)
-        return still.compose(self._decoded(still, z, frames))
+        return self.open(image).poke(pokes, samples=samples, seed=seed, temperature=temperature, frames=frames)
 
-    def condition_of(self, still: Still, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
-        """Encode a fitted picture and pokes in its pixels."""
-        inner = [still.to_model(poke) for poke in pokes]
-        asked = torch.from_numpy(poke_map(inner, self.recipe.clip.size, patch=self.recipe.pokes.patch))[None]
-        return self.condition(still.source.to(self.device), asked.to(self.device))
+    def open(self, image: UInt8[np.ndarray, "h w 3"]) -> OpenPicture:
+        """Open a picture to poke it more than once: what depends on it alone is computed once.
+
+        Raises:
+            InputError: The array is not an RGB picture of at least 8 px.
+        """
+        return OpenPicture(image, self.recipe, self.autoencoder, self.conditions, self.latent_flow, self.device)
 
     @torch.no_grad()
     def transfer(
@@ -147,12 +137,11 @@ class PokeModel(nn.Module):
             image: The picture to animate, best in a similar pose.
             pokes: What the clip's own motion was, in the model's pixels.
         """
-        source = Still(clip[0], self.recipe.clip.size)
         z, _ = self.encode(clip_from_frames(clip)[None].to(self.device))
-        r, _ = self.to_residual(z, self.condition_of(source, pokes))
-        still = Still(image, self.recipe.clip.size)
-        cond = self.condition_of(still, [still.from_model(poke) for poke in pokes])
-        return still.compose(self._decoded(still, self.to_latent(r, cond), None))
+        r, _ = self.to_residual(z, self.open(clip[0]).condition(pokes))
+        picture = self.open(image)
+        cond = picture.condition([picture.still.from_model(poke) for poke in pokes])
+        return picture.show_latents(self.to_latent(r, cond))
 
     @torch.no_grad()
     def score(self, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> Score:
@@ -163,7 +152,7 @@ class PokeModel(nn.Module):
             pokes: What was asked, in the model's pixels.
         """
         z, _ = self.encode(clip_from_frames(clip)[None].to(self.device))
-        nats = float(self.latent_flow.log_prob(z, self.condition_of(Still(clip[0], self.recipe.clip.size), pokes)))
+        nats = float(self.latent_flow.log_prob(z, self.open(clip[0]).condition(pokes)))
         return Score(nats, -nats / (z[0].numel() * math.log(2)))
 
     @torch.no_grad()
@@ -186,7 +175,7 @@ class PokeModel(nn.Module):
         """
         still = Still(image, self.recipe.clip.size)
         here = still.to_model(Poke(x, y, 0, 0))
-        size = self.recipe.clip.size
+        size, frames = self.recipe.clip.size, self.recipe.clip.frames
         rng = np.random.default_rng(seed)
         angles = rng.uniform(0, 2 * math.pi, pokes)
         lengths = rng.uniform(0.1, 0.2, pokes) * size
@@ -203,7 +192,7 @@ class PokeModel(nn.Module):
             batch = source.expand(len(chosen), -1, -1, -1).to(self.device)
             cond = self.condition(batch, torch.from_numpy(maps).to(self.device))
             z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, pokes)[start : start + 16], temperature=1.0)
-            last = frames_from_clip(self.autoencoder.decode(z, batch, self.recipe.clip.frames).clip[:, -1])
+            last = frames_from_clip(self.autoencoder.decode(z, batch, frames, only=[frames - 1]).clip[:, 0])
             relative += [measure(first, end) - pull[:, None, None] for end, pull in zip(last, chosen, strict=True)]
         variance = np.stack(relative).var(0).sum(0)
         still_variance = float(pulls.var(0).sum())
@@ -213,21 +202,6 @@ class PokeModel(nn.Module):
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.parameters()).device
-
-    def _decoded(self, still: Still, z: Tensor, frames: int | None) -> DecodedFrames:
-        overflown = (~z.isfinite().flatten(1).all(1)).nonzero()
-        if len(overflown):
-            raise InputError(
-                f"sample {int(overflown[0])}: its residual overflows the latent flow's inverse; "
-                "take another seed, a temperature below 1, or other pokes"
-            )
-        source = still.source.to(self.device)
-        modulations = self.autoencoder.modulations(source)
-        repeated = [type(m)(*(part.expand(len(z), -1, -1, -1) for part in m)) for m in modulations]
-        decoded = self.autoencoder.decode(
-            z, source.expand(len(z), -1, -1, -1), frames or self.recipe.clip.frames, modulations=repeated
-        )
-        return decoded.cpu()
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
         """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
@@ -318,8 +292,3 @@ def bundled_models() -> list[str]:
 def bundled_still() -> UInt8[np.ndarray, "h w 3"]:
     """Return the picture that comes with the package, a simulated scene that no model was trained on."""
     return read_image(BUNDLED / "still.png")
-
-
-def sample_seeds(seed: int, samples: int) -> list[int]:
-    """Derive one seed per sample, so that sample i is the same in any number of samples."""
-    return [int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1) for i in range(samples)]

@@ -175,7 +175,7 @@ class LatentFlowSettings(Section):
     """Steps per level; each level sends ``channels / factor`` channels straight to the residual."""
     factor: PositiveInt | None = None
     """Into how many shares the levels split the channels; one more than there are levels if unset."""
-    units: PositiveInt = 2
+    units: Annotated[int, Field(ge=0)] = 2
     """Units (four masked convolutions each) per half step."""
     masked_width: PositiveInt = 4
     """Hidden channels of a masked convolution, as a multiple of its input channels."""

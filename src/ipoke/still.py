@@ -8,6 +8,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ipoke.autoencoder.decoded_frames import DecodedFrames
+from ipoke.compiled.library import Compiled, compiled
+from ipoke.compiled.ranges import in_ranges
 from ipoke.data.optical_flow import warp
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
@@ -80,23 +82,57 @@ class Still:
 
     def compose(self, decoded: DecodedFrames) -> UInt8[np.ndarray, "n t h w 3"]:
         """Turn decoded clips into frames of the picture's own size; frame 0 is the picture."""
-        samples, frames = decoded.clip.shape[:2]
-        side = self.shown_side
-        source = self._shown
+        top, left, height, width = self._window()
+        functions = compiled() if self.shown_side >= self.size else None
+        if functions is not None and decoded.origin is not None and decoded.shown is not None:
+            return self._composed_by(functions, decoded.origin, decoded.shown, decoded.paint)
         clips = []
-        for sample in range(samples):
-            if decoded.origin is None or decoded.shown is None:
-                clip = _enlarge(decoded.clip[sample], side)
-            else:
-                origin = _enlarge(decoded.origin[sample], side) * (side / self.size)
-                shown = _enlarge(decoded.shown[sample], side)
-                moved = warp(source.expand(frames, -1, -1, -1), origin)
-                clip = torch.lerp(_enlarge(decoded.paint[sample], side), moved, shown)
-            clips.append(frames_from_clip(torch.cat([source, clip.clamp(-1, 1)])))
-        scale = side * self._factor / self.size
-        top, left = round(self._top * scale), round(self._left * scale)
-        height, width = max(1, round(self.height * scale)), max(1, round(self.width * scale))
+        for sample in range(len(decoded.clip)):
+            clip = self._composed(decoded, sample)
+            clips.append(frames_from_clip(torch.cat([self._shown, clip.clamp(-1, 1)])))
         return np.stack(clips)[:, :, top : top + height, left : left + width]
+
+    def _window(self) -> tuple[int, int, int, int]:
+        """Say where in the shown square the picture lies: top, left, height and width."""
+        scale = self.shown_side * self._factor / self.size
+        height, width = max(1, round(self.height * scale)), max(1, round(self.width * scale))
+        return round(self._top * scale), round(self._left * scale), height, width
+
+    def _composed(self, decoded: DecodedFrames, sample: int) -> Float[Tensor, "t 3 s2 s2"]:
+        """Enlarge one clip, moving the picture's own pixels where the decoder says so."""
+        side = self.shown_side
+        if decoded.origin is None or decoded.shown is None:
+            return _enlarge(decoded.clip[sample], side)
+        origin = _enlarge(decoded.origin[sample], side) * (side / self.size)
+        moved = warp(self._shown.expand(len(origin), -1, -1, -1), origin)
+        return torch.lerp(_enlarge(decoded.paint[sample], side), moved, _enlarge(decoded.shown[sample], side))
+
+    def _composed_by(
+        self,
+        functions: Compiled,
+        origin: Float[Tensor, "n t 2 s s"],
+        shown: Float[Tensor, "n t 1 s s"],
+        paint: Float[Tensor, "n t 3 s s"],
+    ) -> UInt8[np.ndarray, "n t2 h w 3"]:
+        """Do the same for all clips in compiled code, for the picture's window alone."""
+        samples, frames = origin.shape[:2]
+        top, left, height, width = self._window()
+        composed = np.empty((samples, 1 + frames, height, width, 3), np.uint8)
+        composed[:, 0] = frames_from_clip(self._shown)[0, top : top + height, left : left + width]
+        packed = F.pad(self._shown[0].permute(1, 2, 0), (0, 1)).contiguous()
+        said = [part.float().flatten(0, 1).contiguous() for part in (origin, shown, paint)]
+
+        def show(first: int, count: int) -> None:
+            scratch = torch.empty(8 * self.size)
+            for frame in range(first, first + count):
+                functions.show_frame(
+                    *(self.size, self.shown_side, packed.data_ptr(), *(part[frame].data_ptr() for part in said)),
+                    *(top, left, height, width),
+                    *(composed[frame // frames, 1 + frame % frames].ctypes.data, scratch.data_ptr()),
+                )
+
+        in_ranges(samples * frames, show)
+        return composed
 
 
 def _resize(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "s s 3"]:

@@ -1,20 +1,26 @@
 """E, GRU and G together."""
 
+from typing import TypeAlias
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.autoencoder.clip_encoder import ClipEncoder
 from ipoke.autoencoder.decoded_frames import DecodedFrames
-from ipoke.autoencoder.folded_decoder import folded
+from ipoke.autoencoder.fast_moving import FastMovingDecoder
+from ipoke.autoencoder.fast_painting import FastPaintingDecoder
 from ipoke.autoencoder.latent_rollout import LatentRollout
 from ipoke.autoencoder.moving_decoder import MovingDecoder
 from ipoke.autoencoder.painting_decoder import PaintingDecoder
+from ipoke.compiled.library import compiled
 from ipoke.data.tracks import tracks as find_tracks
 from ipoke.nn.prepared import Prepared, is_for_sampling
 from ipoke.nn.spade import Modulation
 from ipoke.settings import Recipe
 from ipoke.tensors import frames_from_clip
+
+Decoder: TypeAlias = MovingDecoder | PaintingDecoder | FastMovingDecoder | FastPaintingDecoder
 
 
 class ClipAutoencoder(nn.Module):
@@ -28,8 +34,8 @@ class ClipAutoencoder(nn.Module):
         make = MovingDecoder if decoder.output == "move" else PaintingDecoder
         self.decoder = make(decoder, recipe.latent_channels)
         self.sampling_precision = torch.float32
-        """In which the paper's decoder paints where no gradients are asked for."""
-        self._folded = Prepared(self.decoder, self._fold)
+        """Of the decoder's networks where no gradients are asked for."""
+        self._fast_decoder = Prepared(self.decoder, self._prepare)
 
     def encode(
         self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
@@ -55,22 +61,29 @@ class ClipAutoencoder(nn.Module):
         states = self.rollout(z, frames)
         if only is not None:
             states = states[:, only]
-        decoder = self._decoder(source)
-        precision = states.dtype if decoder is self.decoder else self.sampling_precision
-        return decoder(states.to(precision), source.to(precision), modulations)
+        return self.decode_states(states, source, modulations)
+
+    def decode_states(
+        self,
+        states: Float[Tensor, "b t c h w"],
+        source: Float[Tensor, "b 3 s s"],
+        modulations: list[Modulation] | None = None,
+    ) -> DecodedFrames:
+        """Decode the states of a roll-out."""
+        return self._decoder(source)(states, source, modulations)
 
     def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
-        decoder = self._decoder(source)
-        return decoder.modulations(source if decoder is self.decoder else source.to(self.sampling_precision))
+        return self._decoder(source).modulations(source)
 
-    def _decoder(self, source: Tensor) -> MovingDecoder | PaintingDecoder:
-        """Choose the decoder as it is trained, or the paper's as it is for sampling."""
-        if is_for_sampling(source) and isinstance(self.decoder, PaintingDecoder):
-            return self._folded()
-        return self.decoder
+    def _decoder(self, source: Tensor) -> Decoder:
+        """Choose the decoder as it is trained, or as it is prepared for sampling."""
+        fast = self._fast_decoder() if is_for_sampling(source) else None
+        return self.decoder if fast is None else fast
 
-    def _fold(self, decoder: MovingDecoder | PaintingDecoder) -> PaintingDecoder:
-        if not isinstance(decoder, PaintingDecoder):
-            raise TypeError(f"{type(decoder).__name__}: only the painting decoder is folded")
-        return folded(decoder, self.sampling_precision)
+    def _prepare(self, decoder: MovingDecoder | PaintingDecoder) -> FastMovingDecoder | FastPaintingDecoder | None:
+        """Prepare a decoder for sampling; None where its functions cannot be compiled."""
+        if isinstance(decoder, PaintingDecoder):
+            return FastPaintingDecoder(decoder, self.sampling_precision)
+        functions = compiled()
+        return None if functions is None else FastMovingDecoder(decoder, functions, self.sampling_precision)

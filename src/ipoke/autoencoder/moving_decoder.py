@@ -23,6 +23,9 @@ NEARNESS_PER_PX = 2.0
 LEAST_NEARNESS = 1e-3
 """What has moved counts at least this much, so that a picture that moves as a whole is filled in too."""
 
+FILL_RANGE = 0.98
+"""What is filled in keeps off the ends of [-1, 1] by this factor, so that it can be retouched."""
+
 
 class MovingDecoder(nn.Module):
     """Roll-out states and source features become a displacement of every source pixel, and so frames.
@@ -80,26 +83,48 @@ class MovingDecoder(nn.Module):
         modulations: list[Modulation] | None = None,
     ) -> DecodedFrames:
         """Decode roll-out states into frames, of which the moved part lies in [-1, 1] like the painted one."""
-        batch, frames = states.shape[:2]
-        x, coarse = states.flatten(0, 1), None
-        levels = zip(self.enter, modulations or self.modulations(source), strict=True)
-        for level, (enter, modulation) in enumerate(levels):
-            x = F.silu(_modulated(enter(x if level == 0 else _doubled(x)), modulation))
-            if level < len(self.inner):
-                x = self.inner[level](x)
-                head = self.coarse_motion[level](x).float()
-                coarse = head if coarse is None else _doubled(coarse) + head
-        retouch, fine, gate, along = self.last(x).float().split([3, 3, 1, 1], 1)
-        moves = fine if coarse is None else _doubled(coarse) + fine
+        said, coarse = self.say(states, modulations or self.modulations(source))
+        parts = self._show(said.float(), _doubled(coarse), source.float(), states.shape[1])
+        return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in parts))
+
+    def say(
+        self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]
+    ) -> tuple[Float[Tensor, "bt 8 s s"], Float[Tensor, "bt 3 s2 s2"]]:
+        """Say of each frame retouch, fine motion, its order, gate and whether it goes along; and coarse motion.
+
+        Coarse motion and its order, float32, are said on a grid of half the side and doubled before they are added.
+        """
+        x = F.silu(_modulated(self.enter[0](states.flatten(0, 1)), modulations[0]))
+        coarse = None
+        for inner, head, enter, modulation in zip(
+            self.inner, self.coarse_motion, self.enter[1:], modulations[1:], strict=True
+        ):
+            x = inner(x)
+            motion = head(x).float()
+            coarse = motion if coarse is None else _doubled(coarse) + motion
+            x = F.silu(_modulated(enter(_doubled(x)), modulation))
+        if coarse is None:
+            raise AssertionError("a decoder has at least two widths")
+        return self.last(x), coarse
+
+    def _show(
+        self,
+        said: Float[Tensor, "bt 8 s s"],
+        coarse: Float[Tensor, "bt 3 s s"],
+        source: Float[Tensor, "b 3 s s"],
+        frames: int,
+    ) -> tuple[Tensor, ...]:
+        """Turn what was said into clip, paint, motion, origin and what is shown, frame by frame."""
+        retouch, fine, gate, along = said.split([3, 3, 1, 1], 1)
+        moves = coarse + fine
         motion = along.sigmoid() * moves[:, :2]
         order = moves[:, 2:] + ORDER_PER_PX * motion.detach().norm(dim=1, keepdim=True)
         whole = wholeness(motion)
         origin = origins(motion, (order - LARGEST_ORDER * (1 - whole)).clamp(-LARGEST_ORDER, LARGEST_ORDER))
         shown = arrival(motion, origin) * warp(whole, origin) * gate.sigmoid()
-        moved = warp(source.float()[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1), origin)
+        moved = warp(source[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1), origin)
         paint = (_retouchable(moved, origin, shown) + retouch).tanh()
-        clip = torch.lerp(paint, moved, shown)
-        return DecodedFrames(*(part.unflatten(0, (batch, frames)) for part in (clip, paint, motion, origin, shown)))
+        return torch.lerp(paint, moved, shown), paint, motion, origin, shown
 
 
 @torch.no_grad()
@@ -108,7 +133,7 @@ def _retouchable(
 ) -> Float[Tensor, "n 3 s s"]:
     """Fill in what is not shown, before tanh."""
     nearness = (-NEARNESS_PER_PX * origin.norm(dim=1, keepdim=True)).exp().clamp_min(LEAST_NEARNESS)
-    return torch.atanh(0.98 * filled(moved, shown.square() * nearness))
+    return torch.atanh(FILL_RANGE * filled(moved, shown.square() * nearness))
 
 
 def _modulated(x: Float[Tensor, "bt c h w"], modulation: Modulation) -> Float[Tensor, "bt c h w"]:

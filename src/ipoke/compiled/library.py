@@ -1,4 +1,4 @@
-"""The functions of kernels.c, compiled once per machine and person."""
+"""The functions of the C files here, compiled once per machine and person."""
 
 import ctypes
 import functools
@@ -15,12 +15,27 @@ SIDE = 8
 """Side of the grids that the functions know."""
 BLOCK, LANES = 32, 16
 """Hidden channels of masked convolutions are padded to multiples of the one, their shifts and logits of the other."""
+SOURCES = ("vectors.h", "grids.c", "pictures.c")
+FLAGS = ("-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-shared", "-fPIC")
 SECONDS = 120
 """Most that the compiler may take."""
 
 
+class Rules(ctypes.Structure):
+    """The constants by which move_frames() goes; their values are those of the modules that it stands in for."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_float)
+        for name in (
+            *("order_per_px", "largest_order", "nearness_per_px", "least_nearness"),
+            *("gap", "gap_weight", "splat_tiny", "steep", "steepest", "smallest_miss", "largest_miss"),
+            *("least_weight", "fill_tiny", "fill_range"),
+        )
+    )
+
+
 class Compiled(ctypes.CDLL):
-    """The functions of kernels.c, with their types."""
+    """The functions of the C files, with their types."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path))
@@ -37,9 +52,12 @@ class Compiled(ctypes.CDLL):
                 *(pointer, pointer, real, pointer, pointer),
             ),
         }
+        types["move_scratch"] = (integer,)
+        types["move_frames"] = (long, integer, *[pointer] * 3, *[long] * 3, *[pointer] * 6, ctypes.POINTER(Rules))
+        types["show_frame"] = (integer, integer, *[pointer] * 4, *[integer] * 4, pointer, pointer)
         for name, arguments in types.items():
             function = self[name]
-            function.argtypes, function.restype = arguments, None
+            function.argtypes, function.restype = arguments, long if name == "move_scratch" else None
             setattr(self, name, function)
 
 
@@ -56,31 +74,34 @@ def find_compiler() -> str | None:
 @functools.cache
 def compiled() -> Compiled | None:
     """Compile the functions, or find them compiled; None where there is no compiler, or none that can."""
-    source = resources.files("ipoke.compiled").joinpath("kernels.c").read_bytes()
+    sources = {name: resources.files("ipoke.compiled").joinpath(name).read_bytes() for name in SOURCES}
     compiler = find_compiler()
     if compiler is None:
         return None
-    key = hashlib.sha256(source + f"{compiler} {_processor()}".encode()).hexdigest()[:16]
-    library = _cache_folder() / f"kernels-{key}.so"
+    key = hashlib.sha256(b"".join(sources.values()) + f"{compiler} {_processor()}".encode()).hexdigest()[:16]
+    library = _cache_folder() / f"functions-{key}.so"
     try:
         if library.exists():
             return Compiled(library)
     except OSError:
         library.unlink(missing_ok=True)
     try:
-        _compile(compiler, source, library)
+        _compile(compiler, sources, library)
         return Compiled(library)
     except (OSError, subprocess.SubprocessError):
         return None
 
 
-def _compile(compiler: str, source: bytes, library: Path) -> None:
+def _compile(compiler: str, sources: dict[str, bytes], library: Path) -> None:
     """Compile for this very processor, under a temporary name and then renamed."""
     library.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=library.parent) as folder:
+        for name, source in sources.items():
+            Path(folder, name).write_bytes(source)
         made = Path(folder) / library.name
-        command = [compiler, "-O3", "-march=native", "-shared", "-fPIC", "-x", "c", "-", "-o", str(made)]
-        subprocess.run(command, input=source, check=True, capture_output=True, timeout=SECONDS)
+        files = [name for name in sources if name.endswith(".c")]
+        command = [compiler, *FLAGS, *files, "-o", library.name, "-lm"]
+        subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=SECONDS)
         made.replace(library)
 
 

@@ -22,7 +22,8 @@ from ipoke.metrics.density import DiagonalGaussian, bits_per_dim
 from ipoke.metrics.motion import poke_response
 from ipoke.metrics.pixels import pairwise_mse, psnr
 from ipoke.metrics.statistics import Estimate, estimate, unavailable
-from ipoke.model import PokeModel, sample_seeds
+from ipoke.model import PokeModel
+from ipoke.open_picture import sample_seeds
 from ipoke.render import film_strip
 from ipoke.runs import write_text
 from ipoke.settings import PokeSettings

@@ -5,7 +5,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.autoencoder.painting_decoder import PaintingDecoder
+from ipoke.nn.spade import Modulation
 
 
 class ChannelsLastNorm(nn.InstanceNorm2d):
@@ -25,9 +27,30 @@ class ChannelsLastNorm(nn.InstanceNorm2d):
         return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-@torch.no_grad()
-def folded(decoder: PaintingDecoder, precision: torch.dtype) -> PaintingDecoder:
-    """Copy a decoder that is not going to be trained, in ``precision``; it paints the same up to rounding."""
+class FastPaintingDecoder:
+    """A `PaintingDecoder` from its weights as they are now, with networks in ``precision``; it paints the same."""
+
+    def __init__(self, decoder: PaintingDecoder, precision: torch.dtype) -> None:
+        self._precision, self._decoder = precision, _folded(decoder, precision)
+
+    @torch.no_grad()
+    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
+        """Compute what depends on the source alone, once for all frames and samples."""
+        return self._decoder.modulations(source.to(self._precision))
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        states: Float[Tensor, "b t c h w"],
+        source: Float[Tensor, "b 3 s s"],
+        modulations: list[Modulation] | None = None,
+    ) -> DecodedFrames:
+        """Decode roll-out states into frames."""
+        return self._decoder(states.to(self._precision), source.to(self._precision), modulations)
+
+
+def _folded(decoder: PaintingDecoder, precision: torch.dtype) -> PaintingDecoder:
+    """Copy a decoder that is not going to be trained, without spectral normalisation and with channels last."""
     settings = decoder.settings.model_copy(update={"spectral_norm": False})
     with torch.device("meta"):
         copy = PaintingDecoder(settings, decoder.latent_channels)
