@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -28,6 +28,9 @@ from ipoke.tensors import clip_from_frames, frames_from_clip
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Folder of the models and stills that come with the package."""
+
+
+Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 class Score(NamedTuple):
@@ -221,7 +224,7 @@ class PokeModel(nn.Module):
         return digest.hexdigest()
 
 
-def load(model: str | Path, *, device: str = "cpu", precision: Literal["float32", "bfloat16"] = "float32") -> PokeModel:
+def load(model: str | Path, *, device: str = "cpu", precision: Precision = "float32") -> PokeModel:
     """Load a model by bundled name (``scenes-64``), run directory, or safetensors file.
 
     Args:
@@ -245,7 +248,7 @@ def load(model: str | Path, *, device: str = "cpu", precision: Literal["float32"
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
-    reduced = set(_coupling_weights(loaded)) if precision == "bfloat16" else set()
+    reduced = set(coupling_weights(loaded)) if precision == "bfloat16" else set()
     for name, tensor in tensors.items():
         # With 16 bits, no tensor may hold on to the mapped file, or all of it would stay in memory.
         tensors[name] = tensor.to(torch.bfloat16 if name in reduced else wanted[name].dtype, copy=bool(reduced))
@@ -257,7 +260,7 @@ def load(model: str | Path, *, device: str = "cpu", precision: Literal["float32"
     return loaded.eval().requires_grad_(False).to(device)
 
 
-def _coupling_weights(model: PokeModel) -> Iterator[str]:
+def coupling_weights(model: PokeModel) -> Iterator[str]:
     """Name the filters of all couplings of the latent flow, 98 % of a model as large as the paper's."""
     for name, module in model.named_modules():
         if isinstance(module, AffineCoupling):

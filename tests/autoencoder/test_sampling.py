@@ -6,11 +6,11 @@ import pytest
 import torch
 from decoders import inputs, learned
 
-import plain_way
 from ipoke.autoencoder import clip_autoencoder, latent_rollout
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.autoencoder.latent_rollout import LatentRollout
 from ipoke.autoencoder.moving_decoder import MovingDecoder
+from ipoke.bench import plain_way
 from ipoke.compiled.library import find_compiler
 from ipoke.data.poke import Poke
 from ipoke.model import PokeModel, bundled_still, load

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-import plain_way
+from ipoke.bench import plain_way
 from ipoke.bijections import fast_inverse
 from ipoke.bijections.actnorm import ActNorm
 from ipoke.bijections.bijection import Bijection

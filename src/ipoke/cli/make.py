@@ -201,3 +201,24 @@ def evaluate(
         )
     for line in lines:
         out.print(line)
+
+
+@app.command(group=MAKE, sort_key=6)
+def bench(*, json_file: Annotated[Path | None, Parameter(name="--json")] = None, size: Literal[64, 128] = 64) -> None:
+    """Measure what sampling costs on this machine, beside a model of the paper's size computed as its code does.
+
+    Args:
+        json_file: File for all rows, ratios, the machine and its ceilings.
+        size: Side of the clips, px; at 64 the bundled model is measured, at 128 random weights of lean-128.
+    """
+    from ipoke.bench.results import lines, save
+    from ipoke.bench.sampling import measure
+
+    reference, lean = load_recipe(f"plants-{size}", []), "scenes-64" if size == 64 else load_recipe("lean-128", [])
+    with progress_bar("measuring") as report:
+        result = measure(reference, lean, progress=report)
+    for line in lines(result):
+        out.print(line)
+    if json_file is not None:
+        save(json_file, result, command=f"ipoke bench --size {size}")
+        out.print(f"wrote {json_file}")

@@ -33,7 +33,8 @@ def sample(
     clips = []
     for source, asked, residual in zip(x0.split(1), poke_map.split(1), noise.split(1), strict=True):
         cond = model.condition(source, asked)
-        clips.append(decode(model, inverse(model.latent_flow.bijection, residual, cond), source))
+        z = inverse(model.latent_flow.bijection, residual, cond)
+        clips.append(paint(model, roll_out(model, z), source))
     return torch.cat(clips)
 
 
@@ -65,15 +66,30 @@ def inverse(layer: nn.Module, y: Float[Tensor, "b c h w"], cond: Float[Tensor, "
 
 
 @torch.no_grad()
-def decode(model: PokeModel, z: Float[Tensor, "b c h w"], source: Float[Tensor, "b 3 s s"]) -> Tensor:
-    """Roll out and paint frame by frame, with SPADE evaluated anew for each."""
-    rollout, decoder = model.autoencoder.rollout, model.autoencoder.decoder
-    if not isinstance(decoder, PaintingDecoder):
-        raise TypeError("plain way: only the paper's decoder is known")
-    states, frames = [z] * len(rollout.gru.cells), []
+def roll_out(model: PokeModel, z: Float[Tensor, "b c h w"]) -> Float[Tensor, "b t c h w"]:
+    """Step the ConvGRU frame by frame."""
+    rollout = model.autoencoder.rollout
+    states, tops = [z] * len(rollout.gru.cells), []
     for _ in range(model.recipe.clip.frames):
         states = rollout.gru(rollout.motion_bias.expand_as(z), states)
-        x = decoder.inner(states[-1])
+        tops.append(states[-1])
+    return torch.stack(tops, 1)
+
+
+@torch.no_grad()
+def paint(
+    model: PokeModel, states: Float[Tensor, "b t c h w"], source: Float[Tensor, "b 3 s s"]
+) -> Float[Tensor, "b t 3 s s"]:
+    """Paint frame by frame, with SPADE evaluated anew for each.
+
+    Raises:
+        TypeError: The decoder is not the paper's.
+    """
+    decoder, frames = model.autoencoder.decoder, []
+    if not isinstance(decoder, PaintingDecoder):
+        raise TypeError("plain way: only the paper's decoder is known")
+    for state in states.unbind(1):
+        x = decoder.inner(state)
         for up, spade in zip(decoder.ups, decoder.spades, strict=True):
             assert isinstance(spade, Spade)
             x = up(x)

@@ -1,0 +1,1 @@
+"""What sampling and training cost, measured side by side: ours, and the paper's size the plain way."""
