@@ -15,7 +15,8 @@ from ipoke.data.images import read_image, write_png
 from ipoke.data.video import read_frames, write_video
 from ipoke.model import PokeModel, load
 
-COMMANDS = ("demo", "poke", "transfer", "affinity", "score", "info", "scenes", "prepare", "train", "evaluate")
+USE = ("demo", "poke", "transfer", "affinity", "score", "export", "info")
+COMMANDS = (*USE, "scenes", "prepare", "train", "import-official", "evaluate", "bench")
 
 
 class TestHelp:

@@ -12,20 +12,8 @@ PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
     *("version", "recipes", "errors", "files", "tensors", "settings", "runs"),
     *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
-    *(
-        "render",
-        "still",
-        "open_picture",
-        "model",
-        "official",
-        "session",
-        "video_clip",
-        "training",
-        "metrics",
-        "bench",
-        "demo",
-    ),
-    *("terminal", "cli", "ipoke", "__main__"),
+    *("render", "still", "open_picture", "model", "official", "session", "video_clip"),
+    *("training", "metrics", "export", "bench", "demo", "terminal", "cli", "ipoke", "__main__"),
 ]
 """The order in which rooms may import; `ipoke` is the package's own surface. docs/architecture.md draws it."""
 SPEAKING = ("terminal", "cli")

@@ -137,7 +137,7 @@ def _retouchable(
 
 
 def _modulated(x: Float[Tensor, "bt c h w"], modulation: Modulation) -> Float[Tensor, "bt c h w"]:
-    batch = len(modulation.scale)
+    batch = modulation.scale.shape[0]
     frames = x.unflatten(0, (batch, -1))
     return torch.addcmul(frames + modulation.shift[:, None], frames, modulation.scale[:, None]).flatten(0, 1)
 

@@ -15,7 +15,7 @@ from ipoke.bench.peak import Sampling, peak_mib
 from ipoke.bench.results import Row, row
 from ipoke.bench.ways import Way, as_we_do, plainly, still_and_poke
 from ipoke.data.poke import Poke
-from ipoke.model import PokeModel, Precision, load
+from ipoke.model import PokeModel, load
 from ipoke.settings import Recipe
 from ipoke.tensors import frames_from_clip
 

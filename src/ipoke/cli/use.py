@@ -1,7 +1,7 @@
 """The commands that use a model."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -183,6 +183,39 @@ def score(
 
 
 @app.command(group=USE, sort_key=6)
+def export(model: str = "scenes-64", /, *, format: Literal["onnx"] = "onnx", out_file: OutFile | None = None) -> None:
+    """Write a model for programs other than this one, and check what was written.
+
+    Inputs are source (1, 3, s, s) in [-1, 1], poke_map (1, 2, s, s) in px and noise (n, c, 8, 8), standard normal;
+    output is frames (n, t, 3, s, s) in [-1, 1].
+
+    Args:
+        model: Bundled name, run directory or .safetensors file.
+        format: onnx, which onnxruntime and others run.
+        out_file: A file of that ending; named after the model if unset.
+    """
+    out_file = out_file or Path(Path(model).stem + f".{format}")
+    if out_file.suffix.lower() != f".{format}":
+        raise InputError(f"--out: got {out_file.name!r}, expected a file ending in .{format}")
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise InputError(f"export: {error.name} is not installed; pip install 'ipoke[onnx]'") from error
+
+    from ipoke.export.onnx_model import export_onnx
+    from ipoke.model import load
+
+    loaded = load(model)
+    with progress_bar("exporting") as report:
+        report(0, 1)
+        difference = export_onnx(loaded, out_file)
+        report(1, 1)
+    out.print(f"wrote {out_file}; its frames differ from the model's by at most {difference:.1g}")
+
+
+@app.command(group=USE, sort_key=7)
 def info(model: str | None = None, /) -> None:
     """Describe this installation, or a model.
 

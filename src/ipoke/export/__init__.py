@@ -1,0 +1,1 @@
+"""Models for programs other than this one."""
