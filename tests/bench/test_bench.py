@@ -3,12 +3,12 @@ import json
 import pytest
 import torch
 
-from ipoke.bench import sampling
+from ipoke.bench import sampling, training
 from ipoke.bench.machine import Ceiling
 from ipoke.bench.operations import gflop
 from ipoke.bench.peak import Sampling, peak_mib
 from ipoke.bench.results import lines, row, save
-from ipoke.settings import load_recipe
+from ipoke.settings import STAGES, load_recipe
 from tiny import tiny_recipe
 
 PAPERS = tiny_recipe(
@@ -149,3 +149,18 @@ def test_a_preview_is_not_taken_from_the_clip_before(monkeypatch):
     sampling._open_picture(sampling.defaultdict(list), way, (1, 2))
     assert [len(one) for one in seeds] == [1, 1, 1, 2, 2]
     assert len({one[0] for one in seeds}) == 3
+
+
+def test_every_stage_is_trained_by_both_recipes():
+    lean = tiny_recipe("clip.frames=10")
+    papers = PAPERS.model_copy(update={"clip": lean.clip, "name": "like-the-papers"})
+    result = training.measure(papers, lean, progress=lambda *_: None, seconds=0.2)
+    found = [(one["stage"], one["recipe"]) for one in result["stages"]]
+    assert found == [(stage, name) for stage in STAGES for name in ("tiny-64", "like-the-papers")]
+    for ours, theirs in zip(result["stages"][::2], result["stages"][1::2], strict=True):
+        assert ours["data_clips_per_s"] > 0
+        assert 0 <= ours["waiting"] < 1
+        assert result["ratios"][ours["stage"]] == pytest.approx(ours["clips_per_s"] / theirs["clips_per_s"], rel=0.1)
+    text = list(training.lines(result))
+    assert len(text) == 1 + 8 + 4
+    assert "gradient alone" in text[8]

@@ -204,21 +204,31 @@ def evaluate(
 
 
 @app.command(group=MAKE, sort_key=6)
-def bench(*, json_file: Annotated[Path | None, Parameter(name="--json")] = None, size: Literal[64, 128] = 64) -> None:
+def bench(
+    *,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    size: Literal[64, 128] = 64,
+    training: bool = False,
+) -> None:
     """Measure what sampling costs on this machine, beside a model of the paper's size computed as its code does.
 
     Args:
         json_file: File for all rows, ratios, the machine and its ceilings.
         size: Side of the clips, px; at 64 the bundled model is measured, at 128 random weights of lean-128.
+        training: Measure training instead: clips per second of each stage, and of the data alone.
     """
+    from ipoke.bench import sampling
+    from ipoke.bench import training as steps
     from ipoke.bench.results import lines, save
-    from ipoke.bench.sampling import measure
 
-    reference, lean = load_recipe(f"plants-{size}", []), "scenes-64" if size == 64 else load_recipe("lean-128", [])
+    reference, lean = load_recipe(f"plants-{size}", []), load_recipe(f"lean-{size}", [])
     with progress_bar("measuring") as report:
-        result = measure(reference, lean, progress=report)
-    for line in lines(result):
+        if training:
+            result = steps.measure(reference, lean, progress=report)
+        else:
+            result = sampling.measure(reference, "scenes-64" if size == 64 else lean, progress=report)
+    for line in steps.lines(result) if training else lines(result):
         out.print(line)
     if json_file is not None:
-        save(json_file, result, command=f"ipoke bench --size {size}")
+        save(json_file, result, command=f"ipoke bench --size {size}" + " --training" * training)
         out.print(f"wrote {json_file}")

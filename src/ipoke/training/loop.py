@@ -96,7 +96,7 @@ class Loop:
                     for module in self.stage.players.values():
                         self.workers.share(module)
                     self.average = WeightAverage(self.stage.players[self.kept], settings.ema_half_life_clips)
-                figures = self._step(batch)
+                figures = self.step(batch)
                 before, self.clips = self.clips, self.clips + settings.batch
                 self.average.update(self.stage.players[self.kept], clips=self.clips, batch=settings.batch)
                 finished = self.clips >= settings.clips
@@ -119,7 +119,8 @@ class Loop:
         generator = torch.Generator().manual_seed(int(words[0] >> 1))
         return Moment(self.clips, self.clips / self.stage.settings.clips, generator)
 
-    def _step(self, batch: Batch) -> dict[str, Tensor]:
+    def step(self, batch: Batch) -> dict[str, Tensor]:
+        """Take one step: every player's turn, on one batch; give losses and figures."""
         settings = self.stage.settings
         rate = learning_rate(settings, self.clips)
         figures: dict[str, Tensor] = {}

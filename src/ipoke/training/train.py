@@ -6,7 +6,13 @@ from typing import Any
 
 import torch
 
-from ipoke.autoencoder.perceptual import find_perceptual_weights, load_perceptual, weights_sha256
+from ipoke.autoencoder.perceptual import (
+    LpipsSqueeze,
+    Vgg19Distance,
+    find_perceptual_weights,
+    load_perceptual,
+    weights_sha256,
+)
 from ipoke.data.balance import Objects
 from ipoke.data.batches import Batch, training_batches
 from ipoke.data.clips import ClipSet
@@ -69,21 +75,37 @@ def train(
         )
     torch.manual_seed(recipe.train.seed)
     model = PokeModel(recipe).to(device)
-    makers: dict[str, Callable[[], Stage]] = {
-        "autoencoder": lambda: AutoencoderStage(model.autoencoder, recipe, perceptual, device),
-        "image_encoder": lambda: ImageEncoderStage(model.conditions, recipe, perceptual, device),
-        "poke_encoder": lambda: PokeEncoderStage(model.conditions, recipe, perceptual, device),
-        "latent_flow": lambda: LatentFlowStage(model, device),
-    }
     for name in STAGES[: STAGES.index(stage) + 1] if stage else STAGES:
         torch.manual_seed(recipe.train.seed + STAGES.index(name))
-        _train_stage(makers[name](), clips, objects, recipe, run, workers, reporter, should_stop)
+        _train_stage(
+            make_stage(name, model, perceptual, device), clips, objects, recipe, run, workers, reporter, should_stop
+        )
     if stage and stage != STAGES[-1]:
         return run.checkpoint(stage)
     if workers.is_first:
         model.eval().save(run.weights, _facts(inputs, recipe))
     workers.wait()
     return run.weights
+
+
+def make_stage(
+    name: str, model: PokeModel, perceptual: LpipsSqueeze | Vgg19Distance | None, device: torch.device
+) -> Stage:
+    """Make a stage that trains its part of a model."""
+    match name:
+        case "autoencoder":
+            return AutoencoderStage(model.autoencoder, model.recipe, perceptual, device)
+        case "image_encoder":
+            return ImageEncoderStage(model.conditions, model.recipe, perceptual, device)
+        case "poke_encoder":
+            return PokeEncoderStage(model.conditions, model.recipe, perceptual, device)
+        case _:
+            return LatentFlowStage(model, device)
+
+
+def loader_threads() -> int:
+    """Say how many threads make batches ahead; what they make does not depend on it."""
+    return torch.get_num_threads()
 
 
 def _train_stage(
@@ -108,6 +130,7 @@ def _train_stage(
             start=start,
             rank=workers.rank,
             world_size=workers.size,
+            workers=loader_threads(),
             with_tracks=stage.encodes_clips and recipe.clip_encoder.sees_tracks,
             objects=objects,
         )
