@@ -27,6 +27,7 @@ PAPERS = PAPERS.model_copy(
 def quick(monkeypatch):
     """Leave out what takes long and depends on nothing here."""
     monkeypatch.setattr(sampling, "ceilings", lambda: {p: Ceiling(100.0, 200.0) for p in ("float32", "bfloat16")})
+    monkeypatch.setattr(sampling, "has_onnx", lambda: False)
     monkeypatch.setattr(sampling, "peak_mib", lambda one: 1000.0 if one.plain else 250.0)
 
 

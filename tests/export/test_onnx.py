@@ -7,6 +7,7 @@ import pytest
 import torch
 from onnx import TensorProto, helper
 
+from ipoke.bench.ways import as_we_do, by_onnx
 from ipoke.bijections.bijection import Bijection
 from ipoke.bijections.chain import masked_step
 from ipoke.bijections.masked_conv import MaskedConv
@@ -107,6 +108,11 @@ def test_the_file_samples_what_the_model_samples(make, tmp_path):
         cond = model.condition(source, poke_map).expand(count, -1, -1, -1)
         wanted = model.decode(model.to_latent(noise, cond), source.expand(count, -1, -1, -1), model.recipe.clip.frames)
         np.testing.assert_allclose(exported.frames(source, poke_map, noise), wanted.numpy(), atol=1e-3)
+    way = by_onnx("tiny, ONNX", model, exported)
+    assert set(way.run(2)) == {"clip"}
+    plainly = as_we_do("tiny", model, "float32")
+    plainly.run(2)
+    torch.testing.assert_close(way.last, plainly.last, atol=1e-3, rtol=0)
     moved = exported.frames(source, torch.zeros_like(poke_map), noise)
     assert np.abs(moved - wanted.numpy()).max() > 1e-3
 

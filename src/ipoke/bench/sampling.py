@@ -1,9 +1,12 @@
 """Sampling, side by side: a model of the paper's size the plain way and our way, and a lean one."""
 
+import importlib.util
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -13,11 +16,14 @@ from ipoke.bench.models import random_model
 from ipoke.bench.operations import Operations, gflop
 from ipoke.bench.peak import Sampling, peak_mib
 from ipoke.bench.results import Row, row
-from ipoke.bench.ways import Way, as_we_do, plainly, still_and_poke
+from ipoke.bench.ways import Way, as_we_do, by_onnx, plainly, still_and_poke
 from ipoke.data.poke import Poke
 from ipoke.model import PokeModel, load
 from ipoke.settings import Recipe
 from ipoke.tensors import frames_from_clip
+
+if TYPE_CHECKING:
+    from ipoke.export.onnx_model import OnnxModel
 
 PLAIN, REFERENCE = "reference, plain way", "reference"
 """Names of the models of the paper's size in the rows."""
@@ -63,13 +69,16 @@ def measure(
         peaks[PLAIN, "float32"] = peak_mib(Sampling(reference, plain=True))
     leans = {p: random_model(lean, p) if isinstance(lean, Recipe) else load(lean, precision=p) for p in PRECISIONS}
     recipes = {PLAIN: reference, REFERENCE: reference, name: leans["float32"].recipe}
-    counts = {way: gflop(recipe, plain=way == PLAIN) for way, recipe in recipes.items()}
     limits = ceilings()
     ways = [as_we_do(name, model, precision) for precision, model in leans.items()]
+    if has_onnx():
+        recipes[f"{name}, ONNX"] = recipes[name]
+        ways.append(by_onnx(f"{name}, ONNX", leans["float32"], _exported(leans["float32"])))
     if reason is None:
         exact = random_model(reference)
         ours = [as_we_do(REFERENCE, exact, "float32"), as_we_do(REFERENCE, _reduced(exact), "bfloat16")]
         ways = [plainly(PLAIN, exact), *ours, *ways]
+    counts = {way: gflop(recipe, plain=way == PLAIN) for way, recipe in recipes.items()}
     agreement = _agreement(ways[0], ways[1:3]) if reason is None else {}
     seconds: Seconds = defaultdict(list)
     for done in range(rounds + 1):
@@ -92,6 +101,21 @@ def measure(
     }
 
 
+def has_onnx() -> bool:
+    """Tell whether models can be exported here."""
+    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+
+
+def _exported(model: PokeModel) -> "OnnxModel":
+    """Export a model and load it again; what holds for its frames is checked on the way."""
+    from ipoke.export.onnx_model import OnnxModel, export_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "model.onnx"
+        export_onnx(model, file)
+        return OnnxModel(file, threads=torch.get_num_threads())
+
+
 def _round(ways: list[Way], batches: tuple[int, ...], rounds: int, *, warm_up: bool) -> Seconds:
     """Run every way once for every batch; to warm up, only once."""
     seconds: Seconds = defaultdict(list)
@@ -104,6 +128,8 @@ def _round(ways: list[Way], batches: tuple[int, ...], rounds: int, *, warm_up: b
         for batch in asked:
             for part, value in way.run(batch).items():
                 seconds[part, way.name, way.precision, batch].append(value)
+        if "decoder" not in way.steps:
+            continue
         if way.name not in (PLAIN, REFERENCE):
             _open_picture(seconds, way, batches)
         if way.name != PLAIN and not (warm_up and way.name == REFERENCE):

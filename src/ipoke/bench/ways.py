@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -10,6 +11,9 @@ from torch import Tensor
 from ipoke.bench import plain_way
 from ipoke.model import PokeModel, Precision
 from ipoke.nn.spade import Modulation
+
+if TYPE_CHECKING:
+    from ipoke.export.onnx_model import OnnxModel
 
 PARTS = ("condition_encoders", "latent_flow_inverse", "rollout", "decoder")
 
@@ -71,6 +75,12 @@ def plainly(name: str, model: PokeModel) -> Way:
             )
         ),
     )
+
+
+def by_onnx(name: str, model: PokeModel, exported: "OnnxModel") -> Way:
+    """Sample by an exported model."""
+    x0, asked = still_and_poke(model.recipe.clip.size)
+    return Way(name, "float32", model, {"clip": lambda noise: torch.from_numpy(exported.frames(x0, asked, noise))})
 
 
 def as_we_do(name: str, model: PokeModel, precision: Precision) -> Way:
