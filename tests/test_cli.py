@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from PIL import Image
 import tiny
 from commands import PICTURE, Answer, files, is_one_line
 from ipoke import model
+from ipoke.bench import sampling
+from ipoke.bench.machine import Ceiling
 from ipoke.data.images import read_image, write_png
 from ipoke.data.video import read_frames, write_video
 from ipoke.model import PokeModel, load
@@ -168,3 +171,42 @@ class TestOtherUses:
         assert there.code == 0
         assert all(word in there.out for word in ("8 x 8 x 8 = 512 dimensions", "trained_on", "nothing"))
         assert load(model_file).sha256 in there.out.split()
+
+    def test_a_model_is_exported(self, ipoke, tmp_path, model_file, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        answer = ipoke("export", model_file)
+        assert answer.code == 0
+        assert answer.out.startswith("wrote tiny.onnx; its frames differ from the model's by at most ")
+        assert answer.err == ""
+        assert (tmp_path / "tiny.onnx").stat().st_size > 100_000
+        assert is_one_line(ipoke("export", model_file, "--out", "model.bin"), "model.bin", "ending in .onnx")
+        monkeypatch.setitem(sys.modules, "onnxruntime", None)
+        assert is_one_line(ipoke("export", model_file), "onnxruntime is not installed", "pip install 'ipoke[onnx]'")
+
+    def test_the_bench_writes_what_it_shows(self, ipoke, tmp_path, monkeypatch):
+        monkeypatch.setattr(sampling, "available_gib", lambda: 0.0)
+        monkeypatch.setattr(sampling, "has_onnx", lambda: False)
+        monkeypatch.setattr(sampling, "peak_mib", lambda _: 300.0)
+        monkeypatch.setattr(sampling, "ceilings", lambda: {p: Ceiling(100.0, 200.0) for p in ("float32", "bfloat16")})
+        monkeypatch.setattr(sampling, "ROUNDS", 1)
+        out = tmp_path / "bench.json"
+        answer = ipoke("bench", "--json", out)
+        assert answer.code == 0
+        assert "scenes-64" in answer.out
+        assert "unavailable: " in answer.out
+        kept = json.loads(out.read_text())
+        assert kept["command"] == "ipoke bench --size 64"
+        assert {
+            "part",
+            "model",
+            "size",
+            "batch",
+            "dtype",
+            "median_ms",
+            "min_ms",
+            "peak_mib",
+            "gflop",
+            "floor_ms",
+        } == set(kept["rows"][0])
+        assert set(kept["ratios"]) == {"one_clip", "eight_samples", "flow_inverse", "peak_memory"}
+        assert is_one_line(ipoke("bench", "--json", tmp_path), str(tmp_path), "a folder")

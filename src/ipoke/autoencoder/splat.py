@@ -39,7 +39,9 @@ def origins(motion: Float[Tensor, "n 2 h w"], order: Float[Tensor, "n 1 h w"]) -
             places.append(picture + row.clamp(0, height - 1) * width + column.clamp(0, width - 1))
             rows.append(torch.stack([carried * motion[:, 0], carried * motion[:, 1], carried, share], -1))
     empty = torch.zeros(count * height * width, 4, dtype=motion.dtype, device=motion.device)
-    arrived = empty.index_add(0, torch.stack(places).flatten(), torch.stack(rows).flatten(0, -2))
+    # Not index_add: exported, its sums are made in parallel by onnxruntime, which loses some.
+    index = torch.stack(places).flatten()[:, None].expand(-1, 4)
+    arrived = empty.scatter_add(0, index, torch.stack(rows).flatten(0, -2))
     arrived = _filled(arrived.view(count, height, width, 4).permute(0, 3, 1, 2))
     return -arrived[:, :2] / arrived[:, 2:].clamp_min(TINY)
 

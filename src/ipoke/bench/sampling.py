@@ -44,7 +44,7 @@ def measure(
     *,
     progress: Progress,
     batches: tuple[int, ...] = BATCHES,
-    rounds: int = ROUNDS,
+    rounds: int | None = None,
 ) -> dict[str, Any]:
     """Time all ways in turn, round after round, so that a mood of the machine hits all of them.
 
@@ -56,8 +56,9 @@ def measure(
         lean: Bundled name or file of a model, or a recipe, whose weights then are random.
         progress: Told of what is done.
         batches: Samples of one still drawn together.
-        rounds: Repeats after one warm-up.
+        rounds: Repeats after one warm-up; `ROUNDS` if unset.
     """
+    rounds = ROUNDS if rounds is None else rounds
     needed = GIB_PER_PARAMETER * _parameters(reference)
     reason = None if available_gib() >= needed else f"{needed:.0f} GiB are needed, {available_gib():.0f} are free"
     name = lean if isinstance(lean, str) else lean.name

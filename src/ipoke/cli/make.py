@@ -8,6 +8,7 @@ from cyclopts.validators import Number
 
 from ipoke.cli.app import MAKE, Count, OutDir, Seed, app
 from ipoke.cli.arguments import cores, device_of
+from ipoke.errors import InputError
 from ipoke.settings import load_recipe
 from ipoke.terminal import TrainingView, err, out, progress_bar, stop_requests
 
@@ -221,6 +222,8 @@ def bench(
     from ipoke.bench import training as steps
     from ipoke.bench.results import lines, save
 
+    if json_file is not None and json_file.is_dir():
+        raise InputError(f"--json: {json_file} is a folder, expected the name of a file")
     reference, lean = load_recipe(f"plants-{size}", []), load_recipe(f"lean-{size}", [])
     with progress_bar("measuring") as report:
         if training:

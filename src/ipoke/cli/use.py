@@ -210,9 +210,10 @@ def export(model: str = "scenes-64", /, *, format: Literal["onnx"] = "onnx", out
     loaded = load(model)
     with progress_bar("exporting") as report:
         report(0, 1)
-        difference = export_onnx(loaded, out_file)
+        agreement = export_onnx(loaded, out_file)
         report(1, 1)
-    out.print(f"wrote {out_file}; its frames differ from the model's by at most {difference:.1g}")
+    but = f", but for {agreement.beyond} of {agreement.pixels} pixels" if agreement.beyond else ""
+    out.print(f"wrote {out_file}; its frames differ from the model's by at most {agreement.largest:.1g}{but}")
 
 
 @app.command(group=USE, sort_key=7)

@@ -1,11 +1,12 @@
 """A model as an ONNX file: a still, a poke map and residuals go in, frames come out."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
@@ -26,16 +27,27 @@ LARGEST_BYTES = 2**31 - 2**20
 """Most that one ONNX file can hold."""
 LARGEST_DIFFERENCE = 1e-3
 """In [-1, 1], between frames of the file and of the model."""
+SHARE_BEYOND = 1e-4
+"""Of pixels that may differ by more: whether something is still seen at its edge, rounding decides."""
 
 
-def export_onnx(model: PokeModel, out: Path) -> float:
+class Agreement(NamedTuple):
+    """How near frames of the file are to those of the model."""
+
+    largest: float
+    """Difference, in [-1, 1], of all pixels but those beyond `LARGEST_DIFFERENCE`."""
+    beyond: int
+    pixels: int
+
+
+def export_onnx(model: PokeModel, out: Path) -> Agreement:
     """Write a model, run what was written, and compare its frames with the model's.
 
     Inputs: ``source`` (1, 3, s, s) in [-1, 1]; ``poke_map`` (1, 2, s, s) in px; ``noise`` (n, c, 8, 8), standard
     normal. Output: ``frames`` (n, t, 3, s, s) in [-1, 1].
 
     Returns:
-        The largest difference of two samples, at most `LARGEST_DIFFERENCE`.
+        What the comparison of two samples found.
 
     Raises:
         InputError: The model is too large for one file, or what was written computes something else.
@@ -47,13 +59,13 @@ def export_onnx(model: PokeModel, out: Path) -> float:
     graph = _assembled(model)
     with replacing(out) as partial:
         onnx.save(graph, str(partial))
-        difference = _difference(model, partial)
-        if not difference <= LARGEST_DIFFERENCE:
+        agreement = _agreement(model, partial)
+        if agreement.beyond > SHARE_BEYOND * agreement.pixels:
             raise InputError(
-                f"export: frames of the ONNX file differ by {difference:.2g}, expected at most {LARGEST_DIFFERENCE:g}; "
-                "nothing was written"
+                f"export: {agreement.beyond} of {agreement.pixels} pixels of the ONNX file differ by more than "
+                f"{LARGEST_DIFFERENCE:g}, expected at most one in {1 / SHARE_BEYOND:.0f}; nothing was written"
             )
-    return difference
+    return agreement
 
 
 class OnnxModel:
@@ -166,7 +178,7 @@ def _quietly() -> Iterator[None]:
 
 
 @torch.no_grad()
-def _difference(model: PokeModel, path: Path) -> float:
+def _agreement(model: PokeModel, path: Path) -> Agreement:
     generator = torch.Generator().manual_seed(0)
     side = model.recipe.clip.size
     source = 2 * torch.rand(1, 3, side, side, generator=generator) - 1
@@ -176,4 +188,6 @@ def _difference(model: PokeModel, path: Path) -> float:
     z = model.to_latent(noise, model.condition(source, poke_map).expand(2, -1, -1, -1))
     wanted = model.decode(z, source.expand(2, -1, -1, -1), model.recipe.clip.frames)
     found = OnnxModel(path, torch.get_num_threads()).frames(source, poke_map, noise)
-    return float((torch.from_numpy(found) - wanted).abs().max())
+    error = (torch.from_numpy(found) - wanted).abs().amax(2).flatten()
+    near = error <= LARGEST_DIFFERENCE
+    return Agreement(float(error[near].max()) if near.any() else math.nan, int((~near).sum()), len(error))
