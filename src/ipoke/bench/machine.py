@@ -56,20 +56,27 @@ def describe() -> dict[str, object]:
 
 
 @torch.no_grad()
-def ceilings() -> dict[str, Ceiling]:
+def ceilings() -> dict[Precision, Ceiling]:
     """Measure the best of several large matrix products and 3x3 convolutions, in float32 and bfloat16."""
-    found = {}
+    found: dict[Precision, Ceiling] = {}
     for name, dtype in PRECISIONS.items():
-        a, b = torch.randn(2, 2048, 2048).to(dtype)
-        picture = torch.randn(8, 256, 32, 32).to(dtype).contiguous(memory_format=torch.channels_last)
-        kernel = torch.randn(256, 256, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
-        product = _fastest(lambda a=a, b=b: a @ b)
-        convolution = _fastest(lambda x=picture, k=kernel: F.conv2d(x, k, padding=1))
-        found[name] = Ceiling(2 * 2048**3 / product / 1e9, 2 * 8 * 32**2 * 256**2 * 9 / convolution / 1e9)
+        products, convolutions = [], []
+        for side in (2048, 4096):
+            a, b = torch.randn(2, side, side).to(dtype)
+            products.append(2 * side**3 / _fastest(lambda a=a, b=b: a @ b))
+        for count, channels, side in ((8, 256, 32), (4, 128, 64), (8, 512, 16)):
+            x = torch.randn(count, channels, side, side).to(dtype).contiguous(memory_format=torch.channels_last)
+            kernel = torch.randn(channels, channels, 3, 3).to(dtype).contiguous(memory_format=torch.channels_last)
+            operations = 2 * count * side**2 * channels**2 * 9
+            convolutions.append(operations / _fastest(lambda x=x, k=kernel: F.conv2d(x, k, padding=1)))
+        volume, kernel = torch.randn(2, 128, 3, 32, 32).to(dtype), torch.randn(128, 128, 3, 3, 3).to(dtype)
+        operations = 2 * 2 * 3 * 32**2 * 128**2 * 27
+        convolutions.append(operations / _fastest(lambda x=volume, k=kernel: F.conv3d(x, k, padding=1)))
+        found[name] = Ceiling(max(products) / 1e9, max(convolutions) / 1e9)
     return found
 
 
-def _fastest(work: Callable[[], object], tries: int = 7) -> float:
+def _fastest(work: Callable[[], object], tries: int = 5) -> float:
     work()
     seconds = []
     for _ in range(tries):

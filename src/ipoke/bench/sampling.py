@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -13,7 +14,7 @@ import torch
 
 from ipoke.bench.machine import PRECISIONS, available_gib, ceilings, describe
 from ipoke.bench.models import random_model
-from ipoke.bench.operations import Operations, gflop
+from ipoke.bench.operations import Operations, gflop, plainly_counted
 from ipoke.bench.peak import Sampling, peak_mib
 from ipoke.bench.results import Row, row
 from ipoke.bench.ways import Way, as_we_do, by_onnx, plainly, still_and_poke
@@ -29,9 +30,9 @@ PLAIN, REFERENCE = "reference, plain way", "reference"
 """Names of the models of the paper's size in the rows."""
 BATCHES = (1, 5, 8)
 ROUNDS = 7
-GIB_PER_PARAMETER = 16 / 1.054e9
-"""Memory that the reference size takes here per parameter of its latent flow, GiB: in float32 twice (packed), in
-bfloat16, and what is computed."""
+GIB_PER_GFLOP = 16 / 135
+"""Memory that is taken here per 10^9 operations of the paper's latent flow, which are in proportion to its weights: in
+float32 twice (packed), in bfloat16, and what is computed."""
 
 Progress = Callable[[int, int], None]
 Seconds: TypeAlias = dict[tuple[str, str, str, int], list[float]]
@@ -59,19 +60,22 @@ def measure(
         rounds: Repeats after one warm-up; `ROUNDS` if unset.
     """
     rounds = ROUNDS if rounds is None else rounds
-    needed = GIB_PER_PARAMETER * _parameters(reference)
+    counts = {REFERENCE: gflop(reference)}
+    counts[PLAIN] = plainly_counted(counts[REFERENCE], reference.clip.frames)
+    needed = GIB_PER_GFLOP * counts[REFERENCE]["latent_flow_inverse"][1]
     reason = None if available_gib() >= needed else f"{needed:.0f} GiB are needed, {available_gib():.0f} are free"
     name = lean if isinstance(lean, str) else lean.name
-    peaks: dict[tuple[str, str], float] = {
-        (name, precision): peak_mib(Sampling(lean, precision)) for precision in PRECISIONS
-    }
+    cases = {(name, precision): Sampling(lean, precision) for precision in PRECISIONS}
     if reason is None:
-        peaks |= {(REFERENCE, precision): peak_mib(Sampling(reference, precision)) for precision in PRECISIONS}
-        peaks[PLAIN, "float32"] = peak_mib(Sampling(reference, plain=True))
+        cases |= {(REFERENCE, precision): Sampling(reference, precision) for precision in PRECISIONS}
+        cases[PLAIN, "float32"] = Sampling(reference, plain=True)
+    with ThreadPoolExecutor(2) as pool:
+        peaks: dict[tuple[str, str], float] = dict(zip(cases, pool.map(peak_mib, cases.values()), strict=True))
     leans = {p: random_model(lean, p) if isinstance(lean, Recipe) else load(lean, precision=p) for p in PRECISIONS}
     recipes = {PLAIN: reference, REFERENCE: reference, name: leans["float32"].recipe}
     limits = ceilings()
     ways = [as_we_do(name, model, precision) for precision, model in leans.items()]
+    counts[name] = counts[f"{name}, ONNX"] = gflop(recipes[name])
     if has_onnx():
         recipes[f"{name}, ONNX"] = recipes[name]
         ways.append(by_onnx(f"{name}, ONNX", leans["float32"], _exported(leans["float32"])))
@@ -79,7 +83,6 @@ def measure(
         exact = random_model(reference)
         ours = [as_we_do(REFERENCE, exact, "float32"), as_we_do(REFERENCE, _reduced(exact), "bfloat16")]
         ways = [plainly(PLAIN, exact), *ours, *ways]
-    counts = {way: gflop(recipe, plain=way == PLAIN) for way, recipe in recipes.items()}
     agreement = _agreement(ways[0], ways[1:3]) if reason is None else {}
     seconds: Seconds = defaultdict(list)
     for done in range(rounds + 1):
@@ -118,37 +121,30 @@ def _exported(model: PokeModel) -> "OnnxModel":
 
 
 def _round(ways: list[Way], batches: tuple[int, ...], rounds: int, *, warm_up: bool) -> Seconds:
-    """Run every way once for every batch; to warm up, only once."""
+    """Run every way once for every batch; to warm up, not the reference size, which was compared just before."""
     seconds: Seconds = defaultdict(list)
     for way in ways:
-        if way.name == PLAIN:
-            singles = 1 if warm_up else -(-(max(batches) + rounds - 1) // rounds)
-            asked = (1,) * singles
-        else:
-            asked = batches[:1] if warm_up and way.name == REFERENCE else batches
-        for batch in asked:
+        if warm_up and way.name in (PLAIN, REFERENCE):
+            continue
+        singles = (1,) * -(-(max(batches) + rounds - 1) // rounds)
+        for batch in singles if way.name == PLAIN else batches:
             for part, value in way.run(batch).items():
                 seconds[part, way.name, way.precision, batch].append(value)
         if "decoder" not in way.steps:
             continue
         if way.name not in (PLAIN, REFERENCE):
             _open_picture(seconds, way, batches)
-        if way.name != PLAIN and not (warm_up and way.name == REFERENCE):
+        if way.name != PLAIN:
             _encoder(seconds, way, batches)
     return seconds
-
-
-def _parameters(recipe: Recipe) -> int:
-    with torch.device("meta"):
-        return sum(p.numel() for p in PokeModel(recipe).latent_flow.parameters())
 
 
 @torch.no_grad()
 def _reduced(model: PokeModel) -> PokeModel:
     """Make the model that `ipoke.load` would give in 16 bits."""
-    reduced = random_model(model.recipe, "bfloat16")
+    reduced, exact = random_model(model.recipe, "bfloat16"), model.state_dict()
     for name, tensor in reduced.state_dict().items():
-        tensor.copy_(model.state_dict()[name])
+        tensor.copy_(exact[name])
     return reduced
 
 
