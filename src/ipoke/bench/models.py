@@ -9,8 +9,8 @@ BLOCK = 2**20 + 7
 """Random numbers drawn; they are repeated, for a billion of them would take longer than the measurement."""
 
 
-def random_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
-    """Make a model whose weights neither explode nor vanish; ``precision`` is that of `ipoke.load`."""
+def empty_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
+    """Make a model whose weights are whatever the memory holds."""
     with torch.device("meta"):
         model = PokeModel(recipe)
     if precision == "bfloat16":
@@ -19,6 +19,12 @@ def random_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
             parameter = model.get_parameter(name)
             parameter.data = parameter.data.to(torch.bfloat16)
     model = model.to_empty(device="cpu").eval().requires_grad_(False)
+    return model
+
+
+def random_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
+    """Make a model whose weights neither explode nor vanish; ``precision`` is that of `ipoke.load`."""
+    model = empty_model(recipe, precision)
     generator = torch.Generator().manual_seed(0)
     block = torch.randn(BLOCK, generator=generator)
     for name, parameter in model.named_parameters():

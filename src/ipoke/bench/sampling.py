@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ipoke.bench.machine import PRECISIONS, available_gib, ceilings, describe
-from ipoke.bench.models import random_model
+from ipoke.bench.models import empty_model, random_model
 from ipoke.bench.operations import Operations, gflop, plainly_counted
 from ipoke.bench.peak import Sampling, peak_mib
 from ipoke.bench.results import Row, row
@@ -60,6 +60,7 @@ def measure(
         rounds: Repeats after one warm-up; `ROUNDS` if unset.
     """
     rounds = ROUNDS if rounds is None else rounds
+    progress(0, rounds + 1)
     counts = {REFERENCE: gflop(reference)}
     counts[PLAIN] = plainly_counted(counts[REFERENCE], reference.clip.frames)
     needed = GIB_PER_GFLOP * counts[REFERENCE]["latent_flow_inverse"][1]
@@ -69,16 +70,18 @@ def measure(
     if reason is None:
         cases |= {(REFERENCE, precision): Sampling(reference, precision) for precision in PRECISIONS}
         cases[PLAIN, "float32"] = Sampling(reference, plain=True)
-    with ThreadPoolExecutor(2) as pool:
-        peaks: dict[tuple[str, str], float] = dict(zip(cases, pool.map(peak_mib, cases.values()), strict=True))
     leans = {p: random_model(lean, p) if isinstance(lean, Recipe) else load(lean, precision=p) for p in PRECISIONS}
+    with ThreadPoolExecutor(2) as pool:
+        found = pool.map(peak_mib, cases.values())
+        exported = _exported(leans["float32"]) if has_onnx() else None
+        peaks: dict[tuple[str, str], float] = dict(zip(cases, found, strict=True))
     recipes = {PLAIN: reference, REFERENCE: reference, name: leans["float32"].recipe}
     limits = ceilings()
     ways = [as_we_do(name, model, precision) for precision, model in leans.items()]
     counts[name] = counts[f"{name}, ONNX"] = gflop(recipes[name])
-    if has_onnx():
+    if exported is not None:
         recipes[f"{name}, ONNX"] = recipes[name]
-        ways.append(by_onnx(f"{name}, ONNX", leans["float32"], _exported(leans["float32"])))
+        ways.append(by_onnx(f"{name}, ONNX", leans["float32"], exported))
     if reason is None:
         exact = random_model(reference)
         ours = [as_we_do(REFERENCE, exact, "float32"), as_we_do(REFERENCE, _reduced(exact), "bfloat16")]
@@ -86,11 +89,10 @@ def measure(
     agreement = _agreement(ways[0], ways[1:3]) if reason is None else {}
     seconds: Seconds = defaultdict(list)
     for done in range(rounds + 1):
-        progress(done, rounds + 1)
         found = _round(ways, batches, rounds, warm_up=not done)
         for key, values in found.items():
             seconds[key] += values if done else []
-    progress(rounds + 1, rounds + 1)
+        progress(done + 1, rounds + 1)
     _add_windows(seconds, batches)
     rows = list(_rows(seconds, recipes, counts, {name: limit.best for name, limit in limits.items()}, peaks))
     return {
@@ -142,7 +144,7 @@ def _round(ways: list[Way], batches: tuple[int, ...], rounds: int, *, warm_up: b
 @torch.no_grad()
 def _reduced(model: PokeModel) -> PokeModel:
     """Make the model that `ipoke.load` would give in 16 bits."""
-    reduced, exact = random_model(model.recipe, "bfloat16"), model.state_dict()
+    reduced, exact = empty_model(model.recipe, "bfloat16"), model.state_dict()
     for name, tensor in reduced.state_dict().items():
         tensor.copy_(exact[name])
     return reduced
