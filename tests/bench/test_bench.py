@@ -166,3 +166,17 @@ def test_every_stage_is_trained_by_both_recipes():
     text = list(training.lines(result))
     assert len(text) == 1 + 8 + 4
     assert "gradient alone" in text[8]
+
+
+def test_where_memory_is_short_the_papers_latent_flow_is_left_out(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "available_gib", lambda: 0.0)
+    lean = tiny_recipe("clip.frames=10")
+    result = training.measure(
+        PAPERS.model_copy(update={"clip": lean.clip}), lean, progress=lambda *_: None, seconds=0.1
+    )
+    assert result["stages"][-1]["clips_per_s"] is None
+    assert "0 are free" in result["stages"][-1]["note"]
+    assert result["ratios"]["latent_flow"] is None
+    assert list(training.lines(result))[-1].split() == ["latent_flow", "unavailable"]
+    save(tmp_path / "training.json", result, "ipoke bench --training")
+    assert "NaN" not in (tmp_path / "training.json").read_text()

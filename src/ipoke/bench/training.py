@@ -39,8 +39,8 @@ class StageSpeed(NamedTuple):
     recipe: str
     batch: int
     precision: str
-    clips_per_s: float
-    """Of whole steps, their data made ahead in a thread, as in training."""
+    clips_per_s: float | None
+    """Of whole steps, their data made ahead in threads, as in training."""
     data_clips_per_s: float | None
     """Of the data alone."""
     waiting: float | None
@@ -82,8 +82,12 @@ def measure(
         "what": "training",
         "machine": describe(),
         "stages": [speed._asdict() for speed in speeds],
-        "ratios": {ours.stage: round(ours.clips_per_s / theirs.clips_per_s, 1) for ours, theirs in pairs},
+        "ratios": {ours.stage: _ratio(ours.clips_per_s, theirs.clips_per_s) for ours, theirs in pairs},
     }
+
+
+def _ratio(ours: float | None, theirs: float | None) -> float | None:
+    return None if ours is None or theirs is None else round(ours / theirs, 1)
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
@@ -92,10 +96,10 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
     for one in (StageSpeed(**values) for values in result["stages"]):
         alone = "" if one.data_clips_per_s is None else f"{one.data_clips_per_s:.1f}"
         waiting = "" if one.waiting is None else f"{one.waiting:.1%}"
-        speed = f"{one.clips_per_s:9.2f} {alone:>11} {waiting:>8}"
+        speed = f"{'' if one.clips_per_s is None else format(one.clips_per_s, '.2f'):>9} {alone:>11} {waiting:>8}"
         yield f"{one.stage:14} {one.recipe:12} {one.batch:5} {one.precision:9} {speed}  {one.note or ''}".rstrip()
     for name, value in result["ratios"].items():
-        yield f"{name:14} {value:.1f} times as many clips per second"
+        yield f"{name:14} {'unavailable' if value is None else f'{value:.1f} times as many clips per second'}"
 
 
 def _batches(name: str, recipe: Recipe, data: ClipSet, batch: int) -> Iterator[Batch]:
@@ -143,32 +147,34 @@ def _lean(name: str, recipe: Recipe, data: ClipSet, run: Run, seconds: float, de
 
 
 def _reference(name: str, recipe: Recipe, data: ClipSet, run: Run, device: torch.device) -> StageSpeed:
-    batch = next(_batches(name, recipe, data, REFERENCE_BATCH))
+    batch, precision = next(_batches(name, recipe, data, REFERENCE_BATCH)), getattr(recipe.train, name).precision
+    seconds: float | None
     if name == "latent_flow":
-        seconds, note = _gradient(recipe, batch, device), "the gradient alone, without an optimiser's step"
+        seconds, note = _gradient(recipe, batch, device)
     else:
         torch.manual_seed(0)
-        stage = make_stage(name, PokeModel(recipe), None, device)
-        loop, note = _loop(stage, run), f"batch of {getattr(recipe.train, name).batch} in the paper"
+        loop = _loop(make_stage(name, PokeModel(recipe), None, device), run)
         seconds = min(_timed(lambda: loop.step(batch)) for _ in range(REFERENCE_STEPS))
-    precision = getattr(recipe.train, name).precision
-    return StageSpeed(
-        name, recipe.name, REFERENCE_BATCH, precision, round(REFERENCE_BATCH / seconds, 4), None, None, note
-    )
+        note = f"batch of {getattr(recipe.train, name).batch} in the paper"
+    speed = None if seconds is None else round(REFERENCE_BATCH / seconds, 4)
+    return StageSpeed(name, recipe.name, REFERENCE_BATCH, precision, speed, None, None, note)
 
 
-def _gradient(recipe: Recipe, batch: Batch, device: torch.device) -> float:
-    model = random_model(recipe)
-    needed = GIB_PER_PARAMETER * sum(p.numel() for p in model.latent_flow.parameters())
-    if available_gib() < needed:
-        return float("nan")
-    stage = make_stage("latent_flow", model, None, device)
+def _gradient(recipe: Recipe, batch: Batch, device: torch.device) -> tuple[float | None, str]:
+    """Time the gradient of the latent flow, where there is memory for it."""
+    with torch.device("meta"):
+        count = sum(p.numel() for p in PokeModel(recipe).latent_flow.parameters())
+    needed, free = GIB_PER_PARAMETER * count, available_gib()
+    if free < needed:
+        return None, f"{needed:.0f} GiB are needed, {free:.0f} are free"
+    stage = make_stage("latent_flow", random_model(recipe), None, device)
 
     def descend() -> None:
         for move in stage.moves(batch, _moment()):
             torch.stack(list(move.terms.values())).sum().backward()
 
-    return min(_timed(descend) for _ in range(REFERENCE_STEPS))
+    seconds = min(_timed(descend) for _ in range(REFERENCE_STEPS))
+    return seconds, "the gradient alone, without an optimiser's step"
 
 
 def _loop(stage: Any, run: Run) -> Loop:

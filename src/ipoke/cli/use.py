@@ -239,7 +239,7 @@ def _about_here() -> list[tuple[str, str]]:
         ("ipoke", __version__),
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("device", str(device_of(None))),
-        ("C functions", "compiled" if compiled() else "none, for want of a C compiler: large models sample slower"),
+        ("C functions", "compiled" if compiled() else "none, for want of a C compiler: sampling is slower"),
         ("bundled models", ", ".join(bundled_models()) or "none"),
         ("recipes", ", ".join(recipe_names())),
     ]
