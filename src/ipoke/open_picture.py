@@ -33,6 +33,8 @@ class Asked(NamedTuple):
 class OpenPicture:
     """A picture, with its encodings by one model; `ipoke.model.PokeModel.open` makes it.
 
+    Encodings are kept from their first use on: open the picture anew after the model's weights were changed.
+
     >>> import ipoke
     >>> picture = ipoke.load("scenes-64").open(ipoke.bundled_still())
     >>> drag = [ipoke.Poke(x=38, y=137, dx=0, dy=34)]

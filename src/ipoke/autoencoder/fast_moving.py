@@ -65,10 +65,11 @@ class FastMovingDecoder:
         modulations = self.modulations(source) if modulations is None else modulations
         said = torch.empty(batch, frames, side, side, 8)
         coarse = torch.empty(batch, frames, 3, side // 2, side // 2)
-        for sample, times in _parts(batch, frames):
-            own = [Modulation(*(part[sample : sample + 1] for part in one)) for one in modulations]
-            fine, wide = self._networks.say(states[sample : sample + 1, times].to(self._precision), own)
-            said[sample, times], coarse[sample, times] = fine.permute(0, 2, 3, 1), wide
+        for samples, times in _parts(batch, frames):
+            own = [Modulation(*(part[samples] for part in one)) for one in modulations]
+            given = states[samples, times].to(self._precision)
+            fine, wide = (part.unflatten(0, given.shape[:2]) for part in self._networks.say(given, own))
+            said[samples, times], coarse[samples, times] = fine.permute(0, 1, 3, 4, 2), wide
         return self._show(said, coarse, source)
 
     def _show(
@@ -91,7 +92,9 @@ class FastMovingDecoder:
         return DecodedFrames(*parts)
 
 
-def _parts(batch: int, frames: int) -> Iterator[tuple[int, slice]]:
-    for sample in range(batch):
+def _parts(batch: int, frames: int) -> Iterator[tuple[slice, slice]]:
+    """Cut samples and frames into parts of about `FRAMES_AT_ONCE`."""
+    together = max(1, FRAMES_AT_ONCE // frames)
+    for sample in range(0, batch, together):
         for start in range(0, frames, FRAMES_AT_ONCE):
-            yield sample, slice(start, start + FRAMES_AT_ONCE)
+            yield slice(sample, sample + together), slice(start, start + FRAMES_AT_ONCE)

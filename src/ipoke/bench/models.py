@@ -18,8 +18,7 @@ def empty_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
         for name in coupling_weights(model):
             parameter = model.get_parameter(name)
             parameter.data = parameter.data.to(torch.bfloat16)
-    model = model.to_empty(device="cpu").eval().requires_grad_(False)
-    return model
+    return model.to_empty(device="cpu").eval().requires_grad_(False)
 
 
 def random_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from ipoke.autoencoder.moving_decoder import MovingDecoder
 from ipoke.model import PokeModel
 from ipoke.nn.spade import Modulation
 from ipoke.settings import LATENT_SIDE, Recipe
@@ -54,10 +55,9 @@ def _with_clip(counts: Operations) -> Operations:
 
 
 def _networks(decoder: nn.Module, states: torch.Tensor, x0: torch.Tensor, modulations: list[Modulation]) -> None:
-    """Run a decoder's networks; splatting knows no meta device, and has no products."""
-    say = getattr(decoder, "say", None)
-    if say is not None:
-        say(states, modulations)
+    """Run a decoder's networks; what follows those that move has no products."""
+    if isinstance(decoder, MovingDecoder):
+        decoder.say(states, modulations)
     else:
         decoder(states, x0, modulations)
 
