@@ -19,7 +19,9 @@ from ipoke.data.video import read_frames, write_video
 from ipoke.model import PokeModel, load
 
 USE = ("demo", "poke", "transfer", "affinity", "score", "export", "info")
-COMMANDS = (*USE, "scenes", "prepare", "train", "import-official", "evaluate", "bench")
+MAKE = ("scenes", "prepare", "train", "import-official", "bench")
+MEASURE = ("evaluate", "table", "figure")
+COMMANDS = (*USE, *MAKE, *MEASURE)
 
 
 class TestHelp:

@@ -200,24 +200,6 @@ def test_affinity_is_a_map_of_shares():
         tiny_model().affinity(IMAGE, 64, 30, pokes=4)
 
 
-def test_a_place_that_moves_with_the_pulls_has_affinity_1_and_one_that_rests_0(monkeypatch):
-    """The measured optical flow is replaced by one that follows the pull in the left half and rests in the right."""
-    angles = np.random.default_rng(1).uniform(0, 2 * math.pi, 6)
-    lengths = np.random.default_rng(1)
-    lengths.uniform(0, 2 * math.pi, 6)
-    pulls = iter(np.stack([np.cos(angles), np.sin(angles)], 1) * (lengths.uniform(0.1, 0.2, 6) * 64)[:, None])
-
-    def follows(first, last):
-        field = np.zeros((2, 64, 64), np.float32)
-        field[:, :, :32] = next(pulls)[:, None, None]
-        return field
-
-    monkeypatch.setattr("ipoke.model.estimator", lambda name: follows)
-    shares = tiny_model().affinity(IMAGE, 10, 30, pokes=6, seed=1)
-    np.testing.assert_allclose(shares[:, :32], 1, atol=1e-5)
-    np.testing.assert_allclose(shares[:, 32:], 0, atol=1e-5)
-
-
 def test_a_model_comes_back_from_its_file(saved, tmp_path):
     loaded, original = load(saved), tiny_model()
     assert loaded.recipe == original.recipe

@@ -149,3 +149,10 @@ def test_a_painting_decoder_needs_no_widths_for_the_source():
     assert load_recipe("tiny-64", ["clip_decoder.output=paint", "clip_decoder.source_widths=[]"])
     with pytest.raises(InputError, match=r"clip_decoder\.output: got 'warp'"):
         load_recipe("tiny-64", ["clip_decoder.output=warp"])
+
+
+def test_a_method_is_one_of_those_that_are_known():
+    assert load_recipe("lean-64").method == "ipoke"
+    assert load_recipe("lean-64", ["method=cvae"]).method == "cvae"
+    with pytest.raises(InputError, match=r"method: got 'vae'.*'ipoke', 'cvae'"):
+        load_recipe("lean-64", ["method=vae"])

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import cv2
 import numpy as np
 import torch
 
-from ipoke.data.clips import ClipSet
+from ipoke.data.clips import ClipSet, ClipSetSettings
 from ipoke.model import PokeModel
 from ipoke.settings import STAGES, Recipe, load_recipe
 
@@ -32,9 +33,11 @@ class MovingSquares:
     folder = Path("moving-squares")
     sha256 = "0" * 64
     size, frames = SIZE, FRAMES
+    split = "test"
 
     def __init__(self, count: int = 6, frames: int = FRAMES) -> None:
         self.frames = frames
+        self.settings = ClipSetSettings(size=SIZE, frames=frames, optical_flow="exact")
         rng = np.random.default_rng(0)
         self.displacements = rng.integers(3, 7, (count, 2)) * rng.choice([-1, 1], (count, 2))
         self.corners = rng.integers(20, 28, (count, 2))
@@ -43,6 +46,9 @@ class MovingSquares:
 
     def __len__(self) -> int:
         return len(self.grounds)
+
+    def row(self, index: int) -> SimpleNamespace:
+        return SimpleNamespace(source=SimpleNamespace(id=f"square-{index}"))
 
     def clip(self, index: int) -> np.ndarray:
         frames = []

@@ -1,6 +1,5 @@
 """PokeModel: what users hold. A still and pokes go in, clips, residuals and likelihoods come out."""
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,16 +14,25 @@ from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.bijections.coupling import AffineCoupling
 from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.images import read_image
-from ipoke.data.optical_flow import estimator
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
+from ipoke.motion_affinity import PULLS, Networks, affinity_map, draw_pulls
+from ipoke.nn.spade import Modulation
 from ipoke.open_picture import OpenPicture, sample_seeds
-from ipoke.runs import WEIGHTS_NAME, model_metadata, read_tensors, recipe_from_metadata, write_tensors
+from ipoke.runs import (
+    WEIGHTS_NAME,
+    check_weights,
+    facts_from_metadata,
+    read_tensors,
+    recipe_from_metadata,
+    save_model,
+    weights_sha256,
+)
 from ipoke.settings import Recipe, suggestion
 from ipoke.still import Still
-from ipoke.tensors import clip_from_frames, frames_from_clip
+from ipoke.tensors import clip_from_frames
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Folder of the models and stills that come with the package."""
@@ -127,6 +135,32 @@ class PokeModel(nn.Module):
         return OpenPicture(image, self.recipe, self.autoencoder, self.conditions, self.latent_flow, self.device)
 
     @torch.no_grad()
+    def sample_clips(
+        self,
+        context: Float[Tensor, "b 1 3 s s"],
+        pokes: Sequence[Sequence[Poke]],
+        seeds: Sequence[Sequence[int]],
+    ) -> Float[Tensor, "b n t 3 s s"]:
+        """Sample clips at the model's size, as `ipoke.clip_sampler.ClipSampler`: with every still, one per seed.
+
+        Raises:
+            InputError: A poke is outside the still.
+        """
+        source = context[:, 0].to(self.device)
+        maps = np.stack([poke_map(asked, self.size, patch=self.recipe.pokes.patch) for asked in pokes])
+        samples = len(seeds[0])
+        cond = self.condition(source, torch.from_numpy(maps).to(self.device)).repeat_interleave(samples, 0)
+        z = self.latent_flow.sample(cond, seeds=[seed for of_one in seeds for seed in of_one])
+        modulations = [
+            Modulation(*(part.repeat_interleave(samples, 0) for part in one))
+            for one in self.autoencoder.modulations(source)
+        ]
+        decoded = self.autoencoder.decode(
+            z, source.repeat_interleave(samples, 0), self.frames, modulations=modulations
+        ).clip
+        return decoded.clamp(-1, 1).unflatten(0, (len(source), samples))
+
+    @torch.no_grad()
     def transfer(
         self,
         clip: UInt8[np.ndarray, "t s s 3"],
@@ -160,14 +194,13 @@ class PokeModel(nn.Module):
 
     @torch.no_grad()
     def affinity(
-        self, image: UInt8[np.ndarray, "h w 3"], x: float, y: float, *, pokes: int = 64, seed: int = 0
+        self, image: UInt8[np.ndarray, "h w 3"], x: float, y: float, *, pokes: int = PULLS, seed: int = 0
     ) -> Float[np.ndarray, "s s"]:
         """Map how surely each place moves along when the place (x, y) is pulled. Paper: Sec. 4.2 and Fig. 7.
 
-        Pulls of random direction and of 0.1 to 0.2 of the side are drawn at (x, y); for each, one clip is sampled and
-        its optical flow measured from the picture to the last frame. The map is 1 - V(p) / V(x, y), where V(p) is the
-        variance over pulls of the displacement at p relative to the pull, and V at (x, y) of a place that never moves:
-        1 is a place that moves exactly along, 0 one that does not care.
+        Pulls of random direction and of 0.1 to 0.2 of the side; for each, one clip is sampled and its optical flow
+        measured from the picture to the last frame, as `ipoke.motion_affinity.affinity_map` says. 1 is a place that
+        moves exactly along, 0 one that does not care.
 
         Args:
             image: RGB picture of any size.
@@ -178,28 +211,34 @@ class PokeModel(nn.Module):
         """
         still = Still(image, self.recipe.clip.size)
         here = still.to_model(Poke(x, y, 0, 0))
-        size, frames = self.recipe.clip.size, self.recipe.clip.frames
-        rng = np.random.default_rng(seed)
-        angles = rng.uniform(0, 2 * math.pi, pokes)
-        lengths = rng.uniform(0.1, 0.2, pokes) * size
-        pulls = np.stack([np.cos(angles), np.sin(angles)], 1) * lengths[:, None]
-        measure = estimator("dis")
-        source = still.source
-        first = frames_from_clip(source)[0]
-        relative = []
-        for start in range(0, pokes, 16):
-            chosen = pulls[start : start + 16]
-            maps = np.stack(
-                [poke_map([Poke(here.x, here.y, *pull)], size, patch=self.recipe.pokes.patch) for pull in chosen]
-            )
-            batch = source.expand(len(chosen), -1, -1, -1).to(self.device)
-            cond = self.condition(batch, torch.from_numpy(maps).to(self.device))
-            z = self.latent_flow.sample(cond, seeds=sample_seeds(seed, pokes)[start : start + 16], temperature=1.0)
-            last = frames_from_clip(self.autoencoder.decode(z, batch, frames, only=[frames - 1]).clip[:, 0])
-            relative += [measure(first, end) - pull[:, None, None] for end, pull in zip(last, chosen, strict=True)]
-        variance = np.stack(relative).var(0).sum(0)
-        still_variance = float(pulls.var(0).sum())
-        return np.clip(1 - variance / still_variance, 0, 1).astype(np.float32)
+        return affinity_map(
+            Networks(self.conditions, self.latent_flow, self.autoencoder),
+            still.source.to(self.device),
+            (here.x, here.y),
+            draw_pulls(pokes, self.size, seed),
+            sample_seeds(seed, pokes),
+            frames=self.frames,
+            patch=self.recipe.pokes.patch,
+        )
+
+    @property
+    def name(self) -> str:
+        """Name of the recipe."""
+        return self.recipe.name
+
+    @property
+    def size(self) -> int:
+        """Side of the clips, px."""
+        return self.recipe.clip.size
+
+    @property
+    def frames(self) -> int:
+        """Frames after the still that it was trained on."""
+        return self.recipe.clip.frames
+
+    context = 1
+    """True frames that sampling starts from: the still."""
+    is_stochastic = True
 
     @property
     def device(self) -> torch.device:
@@ -208,20 +247,12 @@ class PokeModel(nn.Module):
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
         """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
-        tensors = {
-            name: tensor.to(precision) if tensor.dtype == torch.float32 else tensor
-            for name, tensor in self.state_dict().items()
-        }
-        write_tensors(path, tensors, model_metadata(self.recipe, facts))
+        save_model(path, self, self.recipe, facts, precision)
 
     @property
     def sha256(self) -> str:
         """Hash of all weights and buffers, independent of the file they came from."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-        return digest.hexdigest()
+        return weights_sha256(self)
 
 
 def load(model: str | Path, *, device: str = "cpu", precision: Precision = "float32") -> PokeModel:
@@ -239,24 +270,22 @@ def load(model: str | Path, *, device: str = "cpu", precision: Precision = "floa
     path = find_model(model)
     tensors, metadata = read_tensors(path)
     recipe = recipe_from_metadata(metadata, path)
+    if recipe.method != "ipoke":
+        raise InputError(
+            f"{path}: got the baseline {recipe.method}, expected a model of method ipoke; "
+            "only ipoke evaluate, ipoke table and figures take baselines"
+        )
     with torch.device("meta"):
         loaded = PokeModel(recipe)
     wanted = loaded.state_dict()
-    missing, foreign = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    misshaped = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
-    for what, names in (("lacks", missing), ("has the unknown", foreign), ("has another shape of", sorted(misshaped))):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
+    check_weights(tensors, wanted, path)
     reduced = set(coupling_weights(loaded)) if precision == "bfloat16" else set()
     for name, tensor in tensors.items():
         # With 16 bits, no tensor may hold on to the mapped file, or all of it would stay in memory.
         tensors[name] = tensor.to(torch.bfloat16 if name in reduced else wanted[name].dtype, copy=bool(reduced))
     loaded.load_state_dict(tensors, assign=True)
     loaded.autoencoder.sampling_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point()):
-        raise InputError(f"{path}: holds values that are not finite; train again or restore the file")
-    loaded.facts = {key: value for key, value in metadata.items() if key not in ("format", "recipe")}
+    loaded.facts = facts_from_metadata(metadata)
     return loaded.eval().requires_grad_(False).to(device)
 
 

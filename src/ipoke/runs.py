@@ -5,12 +5,14 @@ import json
 import os
 import struct
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from ipoke.errors import InputError
 from ipoke.files import replacing, unwritable
@@ -65,6 +67,40 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def weights_sha256(module: nn.Module) -> str:
+    """Hash all weights and buffers of a model, independent of the file they came from."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_model(path: Path, module: nn.Module, recipe: Recipe, facts: dict[str, str], precision: torch.dtype) -> None:
+    """Write a model, its float32 weights in another precision, with its recipe and facts about it, as safetensors."""
+    tensors = {
+        name: tensor.to(precision) if tensor.dtype == torch.float32 else tensor
+        for name, tensor in module.state_dict().items()
+    }
+    write_tensors(path, tensors, model_metadata(recipe, facts))
+
+
+def check_weights(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
+    """Compare the tensors of a model file with those that its recipe asks for.
+
+    Raises:
+        InputError: One is missing, foreign, of another shape, or not finite.
+    """
+    missing, foreign = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
+    misshaped = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
+    for what, names in (("lacks", missing), ("has the unknown", foreign), ("has another shape of", sorted(misshaped))):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point()):
+        raise InputError(f"{path}: holds values that are not finite; train again or restore the file")
+
+
 def settings_toml(recipe: Recipe) -> str:
     """Write a recipe as TOML that `load_recipe` reads back to the same recipe."""
     lines: list[str] = []
@@ -101,6 +137,11 @@ def recipe_from_metadata(metadata: dict[str, str], path: Path) -> Recipe:
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: its recipe is missing or corrupt ({error}); restore the file") from error
     return parse_recipe(table, str(path))
+
+
+def facts_from_metadata(metadata: dict[str, str]) -> dict[str, str]:
+    """Read the facts that a model file tells besides its format and recipe."""
+    return {key: value for key, value in metadata.items() if key not in ("format", "recipe")}
 
 
 class Run:

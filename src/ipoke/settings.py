@@ -20,6 +20,8 @@ NonNegative = Annotated[float, Field(ge=0)]
 Norm = Literal["group", "none"]
 STAGES = ("autoencoder", "image_encoder", "poke_encoder", "latent_flow")
 """The training stages, in the order in which they run."""
+BASELINE_STAGE = "baseline"
+"""The one stage of a run with another ``method``. It takes the place of the autoencoder: its clips, in its order."""
 
 
 class Section(BaseModel):
@@ -240,6 +242,9 @@ class Recipe(Section):
     """Everything that decides what a run computes."""
 
     name: str = "custom"
+    method: Literal["ipoke", "cvae", "sparse_warping", "deterministic", "recurrent"] = "ipoke"
+    """What is trained: the system of the paper, or a baseline of `ipoke.baselines` in the widths of this recipe, on the
+    budget of ``train.autoencoder``."""
     clip: ClipSettings = ClipSettings()
     latent_channels: PositiveInt = 32
     pokes: PokeSettings = PokeSettings()
@@ -297,6 +302,16 @@ class Recipe(Section):
 
 LATENT_SIDE = 8
 """Side of the latent grid, the same for every clip size. Paper: Sec. 3.2."""
+
+
+def stages_of(recipe: Recipe) -> tuple[str, ...]:
+    """Name the stages that a recipe trains, in the order in which they run."""
+    return STAGES if recipe.method == "ipoke" else (BASELINE_STAGE,)
+
+
+def stage_stream(stage: str) -> int:
+    """Number the random stream of a stage; a baseline has that of the autoencoder, and so sees the same clips."""
+    return 0 if stage == BASELINE_STAGE else STAGES.index(stage)
 
 
 def recipe_names() -> list[str]:

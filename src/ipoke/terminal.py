@@ -66,7 +66,7 @@ class TrainingView:
         shown = {name: value for name, value in figures.items() if not name.startswith("gradient_norm")}
         text = " ".join(f"{name} {value:.3g}" for name, value in shown.items())
         if stage not in self._tasks:
-            title = f"{STAGES.index(stage) + 1}/{len(STAGES)} {stage}"
+            title = f"{STAGES.index(stage) + 1}/{len(STAGES)} {stage}" if stage in STAGES else stage
             self._tasks[stage] = self._bars.add_task(title, total=total, completed=clips, figures="")
         self._bars.update(self._tasks[stage], completed=clips, figures=text)
         if not is_watched() and (time.monotonic() - self._last_line > LINE_EVERY_S or clips >= total):

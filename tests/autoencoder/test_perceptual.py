@@ -1,25 +1,18 @@
 import os
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from ipoke.autoencoder.perceptual import (
-    WEIGHTS_VARIABLE,
-    LpipsSqueeze,
-    Vgg19Distance,
-    find_perceptual_weights,
-    load_perceptual,
-    weights_sha256,
-)
+from ipoke.autoencoder.lpips import WEIGHTS_VARIABLE, Lpips
+from ipoke.autoencoder.perceptual import Vgg19Distance, find_perceptual_weights, load_perceptual, weights_sha256
 from ipoke.errors import InputError
 
 
 def make():
     torch.manual_seed(0)
-    network = LpipsSqueeze().requires_grad_(False)
+    network = Lpips().requires_grad_(False)
     for weight in network.weights:
         weight.uniform_()
     return network
@@ -47,73 +40,12 @@ class Payload:
         return os.mkdir, (str(self.marker),)
 
 
-def test_equal_images_have_no_distance_and_order_does_not_matter():
-    network = make()
-    first, second = images(0), images(1)
-    assert network(first, first).tolist() == [0, 0]
-    distances = network(first, second)
-    assert distances.shape == (2,)
-    assert (distances > 0).all()
-    torch.testing.assert_close(network(second, first), distances)
-
-
-def test_pairs_of_a_batch_do_not_meet():
-    network = make()
-    together = network(images(0), images(1))
-    apart = torch.cat([network(images(0)[i : i + 1], images(1)[i : i + 1]) for i in range(2)])
-    torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-4)
-
-
-def test_the_distance_is_summed_over_features_and_layers_and_averaged_over_places():
-    network = make()
-    maps = zip(network.embed(images(0)), network.embed(images(1)), network.weights, strict=True)
-    expected = sum(torch.einsum("nchw,c->n", (a - b) ** 2, w.flatten()) / a[0, 0].numel() for a, b, w in maps)
-    torch.testing.assert_close(network(images(0), images(1)), expected)
-    for features in network.embed(images(0)):
-        torch.testing.assert_close(features.norm(dim=1), torch.ones(2, *features.shape[2:]), atol=1e-3, rtol=0)
-
-
-def test_a_larger_change_is_further_away():
-    network, first = make(), images(0)
-    noise = images(2)
-    near, far = (network(first, (first + size * noise).clamp(-1, 1)) for size in (0.05, 0.5))
-    assert (near < far).all()
-
-
-@pytest.mark.parametrize("dead", [False, True])
-def test_distance_and_gradient_are_finite_at_constant_images(dead):
-    network = make()
-    if dead:  # no feature fires, as on images far from what the network knows
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d):
-                module.weight.zero_()
-                module.bias.fill_(-1.0)
-    constant = torch.zeros(1, 3, 64, 64, requires_grad=True)
-    for other in (torch.zeros(1, 3, 64, 64), images(0, count=1)):
-        distance = network(constant, other).sum()
-        distance.backward()
-        assert torch.isfinite(distance)
-    assert constant.grad is not None
-    assert torch.isfinite(constant.grad).all()
-
-
-def test_the_distance_of_noise_is_that_of_the_published_implementation():
-    path = Path(os.environ.get(WEIGHTS_VARIABLE) or "") / "lpips_squeeze"
-    if not os.environ.get(WEIGHTS_VARIABLE) or not path.is_dir():
-        pytest.skip(f"needs the folder lpips_squeeze in the folder that {WEIGHTS_VARIABLE} names")
-    network = load_perceptual(path)
-    torch.manual_seed(123)
-    first, second = (torch.rand(10, 3, 100, 100) * 2 - 1 for _ in range(2))
-    assert network(first, second).mean().item() == pytest.approx(0.1008, abs=1e-4)
-
-
-def test_weights_come_back_from_their_files(tmp_path):
+def test_a_folder_holds_lpips(tmp_path):
     network = make()
     folder = save_parts(network, tmp_path / "lpips_squeeze")
     loaded = load_perceptual(folder)
-    assert isinstance(loaded, LpipsSqueeze)
+    assert isinstance(loaded, Lpips)
     assert torch.equal(loaded(images(0), images(1)), network(images(0), images(1)))
-    assert not any(parameter.requires_grad for parameter in loaded.parameters())
     before = weights_sha256(folder)
     (folder / "squeeze.pth").write_bytes(b"other")
     assert weights_sha256(folder) != before
@@ -122,8 +54,10 @@ def test_weights_come_back_from_their_files(tmp_path):
 def test_broken_and_foreign_weights_are_refused_and_not_executed(tmp_path):
     folder = save_parts(make(), tmp_path / "weights")
     torch.save({"lin0.model.1.weight": torch.zeros(1, 64, 1, 1)}, folder / "squeeze.pth")
-    with pytest.raises(InputError, match="not weights of LpipsSqueeze"):
+    with pytest.raises(InputError, match="not weights of LPIPS-squeeze"):
         load_perceptual(folder)
+    with pytest.raises(InputError, match="not weights of Vgg19Distance"):
+        load_perceptual(folder / "squeeze.pth")
     torch.save({"weights": Payload(tmp_path / "executed")}, folder / "squeeze.pth")
     with pytest.raises(InputError, match="nothing was executed"):
         load_perceptual(folder)

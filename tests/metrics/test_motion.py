@@ -4,7 +4,7 @@ import pytest
 
 from ipoke.data.optical_flow import estimator
 from ipoke.data.poke import Poke
-from ipoke.metrics.motion import poke_response
+from ipoke.metrics.motion import pin_leakage_px, poke_response
 
 
 def moved(dx, dy, at):
@@ -44,3 +44,10 @@ def test_the_response_in_closed_form(measured, error, reach):
 def test_a_pin_has_no_direction():
     with pytest.raises(ValueError, match="got a pin"):
         poke_response(moved(0, 0, at=(20, 11)), Poke(20, 11, 0, 0))
+
+
+def test_a_pin_leaks_by_the_length_of_its_motion():
+    assert pin_leakage_px(moved(3, -4, at=(20, 11)), Poke(20.4, 10.6, 0, 0)) == 5
+    assert pin_leakage_px(moved(3, -4, at=(20, 11)), Poke(11, 20, 0, 0)) == 0
+    with pytest.raises(ValueError, match="expected a pin"):
+        pin_leakage_px(moved(3, -4, at=(20, 11)), Poke(20, 11, 1, 0))

@@ -8,7 +8,7 @@ import pytest
 from ipoke.data.clips import ClipSet
 from ipoke.errors import InputError
 from ipoke.scenes import contact_sheet, draw_scene, write_scenes
-from ipoke.scenes.writing import scene_clip
+from ipoke.scenes.writing import index_of_source, scene_clip, scene_of_clip
 
 
 def write(out, clips=6, workers=1, seed=4, size=32, **more):
@@ -41,6 +41,33 @@ def test_a_set_holds_what_was_simulated(tmp_path):
         assert (extras["part_masks"] == truth.part_masks).all()
         assert extras["poke"].tolist() == [truth.poke.x, truth.poke.y, truth.poke.dx, truth.poke.dy]
         assert tuple(extras["keypoint_names"]) == truth.keypoint_names
+
+
+def test_the_scene_of_a_clip_is_the_one_it_plays_in():
+    for index in (0, 7):
+        kind, clip = scene_clip(4, index, size=32, frames=1)
+        scene, poke = scene_of_clip(4, index, 32)
+        assert (scene.kind, poke) == (kind, clip.poke)
+        assert (scene.still == clip.frames[0]).all()
+
+
+def test_clips_of_a_seed_never_change():
+    for index, scene_seed, future_seed in ((0, 1835504127, 1731038949), (7, 4245214700, 4188902809)):
+        scene, poke = scene_of_clip(1, index, 64)
+        assert scene.seed == scene_seed
+        played = scene.play(poke, future_seed=future_seed, frames=2)
+        assert (played.frames == scene_clip(1, index, size=64, frames=2)[1].frames).all()
+
+
+def test_the_number_of_a_clip_is_read_off_its_source():
+    assert [index_of_source(source) for source in ("plant-000000", "puppet-000123", "plant-1000000")] == [
+        0,
+        123,
+        1000000,
+    ]
+    for wrong in ("plant-000123", "puppet-123", "puppet", "puppet-00012x", "weizmann-000124"):
+        with pytest.raises(ValueError, match="expected an id"):
+            index_of_source(wrong)
 
 
 def test_workers_and_interruptions_change_nothing(tmp_path):

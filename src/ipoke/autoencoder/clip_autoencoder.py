@@ -17,7 +17,7 @@ from ipoke.compiled.library import compiled
 from ipoke.data.tracks import tracks as find_tracks
 from ipoke.nn.prepared import Prepared, is_for_sampling
 from ipoke.nn.spade import Modulation
-from ipoke.settings import Recipe
+from ipoke.settings import ClipDecoderSettings, Recipe
 from ipoke.tensors import frames_from_clip
 
 Decoder: TypeAlias = MovingDecoder | PaintingDecoder | FastMovingDecoder | FastPaintingDecoder
@@ -31,8 +31,7 @@ class ClipAutoencoder(nn.Module):
         self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels)
         decoder = recipe.clip_decoder
         self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
-        make = MovingDecoder if decoder.output == "move" else PaintingDecoder
-        self.decoder = make(decoder, recipe.latent_channels)
+        self.decoder = make_decoder(decoder, recipe.latent_channels)
         self.sampling_precision = torch.float32
         """Of the decoder's networks where no gradients are asked for."""
         self._fast_decoder = Prepared(self.decoder, self._prepare)
@@ -87,3 +86,9 @@ class ClipAutoencoder(nn.Module):
             return FastPaintingDecoder(decoder, self.sampling_precision)
         functions = compiled()
         return None if functions is None else FastMovingDecoder(decoder, functions, self.sampling_precision)
+
+
+def make_decoder(settings: ClipDecoderSettings, channels: int) -> MovingDecoder | PaintingDecoder:
+    """Make the decoder that a recipe names, for states of this many channels."""
+    make = MovingDecoder if settings.output == "move" else PaintingDecoder
+    return make(settings, channels)

@@ -47,6 +47,20 @@ def origins(motion: Float[Tensor, "n 2 h w"], order: Float[Tensor, "n 1 h w"]) -
 
 
 @torch.no_grad()
+def seen_from_later(field: Float[Tensor, "n 2 h w"], track: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 2 h w"]:
+    """Say where the pixels of a later frame go on to, given where those of the first frame go.
+
+    Args:
+        field: Where each pixel of the first frame is in the last, relative to itself, px.
+        track: Where it is in the later frame, px.
+
+    Returns:
+        Where each pixel of the later frame is in the last, relative to itself, px.
+    """
+    return warp(field - track, origins(track, ORDER_PER_PX * track.norm(dim=1, keepdim=True)))
+
+
+@torch.no_grad()
 def arrival(motion: Float[Tensor, "n 2 h w"], origin: Float[Tensor, "n 2 h w"]) -> Float[Tensor, "n 1 h w"]:
     """Tell where the origin of a place is true: 1 where the pixel there goes to this place, 0 where it goes elsewhere.
 
@@ -96,6 +110,8 @@ def _filled(arrived: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n 3 h w"]:
     return carried + (1 - share / GAP).clamp_min(0) * GAP_WEIGHT * (near + GAP_WEIGHT * wide)
 
 
+ORDER_PER_PX = 2.0
+"""How much further in front, in nats per px, tracks are taken to be that lead further."""
 GAP = 0.5
 """Share of a pixel from which a place needs nothing from its neighbours."""
 GAP_WEIGHT = 1e-5

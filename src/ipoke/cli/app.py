@@ -18,6 +18,7 @@ app = App(
 """The commands; `main` runs one. PyTorch is imported inside them, so that help and mistakes answer at once."""
 USE = Group.create_ordered("Use a model")
 MAKE = Group.create_ordered("Make a model")
+MEASURE = Group.create_ordered("Measure models")
 app["--help"].group = app["--version"].group = Group.create_ordered("This program")
 
 Count = Annotated[int, Parameter(validator=Number(gte=1))]

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
 from ipoke.cli.app import MAKE, Count, OutDir, Seed, app
 from ipoke.cli.arguments import cores, device_of
@@ -165,46 +164,6 @@ def import_official(
 
 
 @app.command(group=MAKE, sort_key=5)
-def evaluate(
-    model: str,
-    clips: Path,
-    /,
-    *,
-    out_dir: OutDir,
-    samples: Annotated[int, Parameter(validator=Number(gte=2))] = 5,
-    most: Count = 200,
-    seed: Seed = 0,
-) -> None:
-    """Measure a model on held-out clips: a report and film strips.
-
-    Args:
-        model: Bundled name, run directory or .safetensors file.
-        clips: A prepared set; the clips of its test split are poked.
-        out_dir: Folder for report.json, report.md and strips/.
-        samples: Clips drawn per poke.
-        most: At most this many test clips, spread over the split.
-        seed: Of pokes and residuals.
-    """
-    from ipoke.data.clips import ClipSet
-    from ipoke.metrics.report import evaluate as measure
-    from ipoke.model import load
-
-    with progress_bar("evaluating") as report:
-        lines = measure(
-            load(model),
-            ClipSet(clips, split="test"),
-            ClipSet(clips, split="train"),
-            out_dir,
-            samples=samples,
-            most=most,
-            seed=seed,
-            progress=report,
-        )
-    for line in lines:
-        out.print(line)
-
-
-@app.command(group=MAKE, sort_key=6)
 def bench(
     *,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,

@@ -127,7 +127,7 @@ def affinity(
     *,
     at: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out_file: OutFile,
-    pokes: Count = 64,
+    pokes: Count = 128,
     seed: Seed = 0,
     model: str = "scenes-64",
 ) -> None:

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.conditioning.condition_encoder import ConditionEncoder
-from ipoke.settings import Recipe
+from ipoke.settings import ConditionEncoderSettings, Recipe
 
 
 class ConditionEncoders(nn.Module):
@@ -13,21 +13,16 @@ class ConditionEncoders(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.sees_source, self.sees_poked = recipe.poke_encoder.sees_source, recipe.poke_encoder.sees_poked
+        self.poke_settings = recipe.poke_encoder
         self.image = ConditionEncoder(recipe.image_encoder, inputs=3)
-        self.poke = ConditionEncoder(recipe.poke_encoder, inputs=2 + 3 * self.sees_source + self.sees_poked)
+        self.poke = ConditionEncoder(recipe.poke_encoder, inputs=poke_channels(recipe.poke_encoder))
         self.channels = recipe.image_encoder.widths[-1] + recipe.poke_encoder.widths[-1]
 
     def encode_pokes(
         self, poke_map: Float[Tensor, "b 2 s s"], source: Float[Tensor, "b 3 s s"]
     ) -> Float[Tensor, "b k 8 8"]:
         """Encode poke maps (px), with the source frame and where it was poked beside them, as the recipe says."""
-        inputs = [poke_map]
-        if self.sees_source:
-            inputs.append(source)
-        if self.sees_poked:
-            inputs.append((poke_map != 0).any(1, keepdim=True).to(poke_map.dtype))
-        return self.poke(torch.cat(inputs, 1))
+        return self.poke(poke_inputs(self.poke_settings, poke_map, source))
 
     def forward(
         self,
@@ -36,3 +31,25 @@ class ConditionEncoders(nn.Module):
     ) -> Float[Tensor, "b k 8 8"]:
         """Encode source frames in [-1, 1] and poke maps in px."""
         return torch.cat([self.image(source), self.encode_pokes(poke_map, source)], 1)
+
+
+def poke_channels(settings: ConditionEncoderSettings) -> int:
+    """Count the channels that a poke encoder sees."""
+    return 2 + 3 * settings.sees_source + settings.sees_poked
+
+
+def poke_inputs(
+    settings: ConditionEncoderSettings, poke_map: Float[Tensor, "b 2 s s"], source: Float[Tensor, "b 3 s s"]
+) -> Float[Tensor, "b c s s"]:
+    """Put poke maps (px), the source frame and where it was poked one above the other, as far as the recipe says."""
+    inputs = [poke_map]
+    if settings.sees_source:
+        inputs.append(source)
+    if settings.sees_poked:
+        inputs.append(poked_places(poke_map))
+    return torch.cat(inputs, 1)
+
+
+def poked_places(poke_map: Float[Tensor, "b 2 s s"]) -> Float[Tensor, "b 1 s s"]:
+    """Mark where a map was poked or pinned."""
+    return (poke_map != 0).any(1, keepdim=True).to(poke_map.dtype)

@@ -1,4 +1,4 @@
-"""Whether the poked point goes where it was asked to go."""
+"""Whether the poked point goes where it was asked to go, and a pinned one stays."""
 
 from typing import NamedTuple
 
@@ -31,3 +31,14 @@ def poke_response(optical_flow: Float32[np.ndarray, "2 h w"], poke: Poke) -> Pok
         endpoint_error_px=float(np.hypot(dx - poke.dx, dy - poke.dy)),
         reach=float(dx * poke.dx + dy * poke.dy) / length**2,
     )
+
+
+def pin_leakage_px(optical_flow: Float32[np.ndarray, "2 h w"], pin: Poke) -> float:
+    """Give how far a place that was asked to stay has moved from the picture to the last frame, px.
+
+    Raises:
+        ValueError: The poke has a direction.
+    """
+    if not pin.is_pin:
+        raise ValueError("pin_leakage_px: got a poke with a direction, expected a pin")
+    return float(np.hypot(*optical_flow[:, round(pin.y), round(pin.x)]))

@@ -1,214 +1,290 @@
-"""Evaluate a model on held-out clips: figures with intervals, film strips, report.json and report.md."""
+"""From rows to report.json and report.md: every metric by its name, with an interval, or why there is none."""
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from jaxtyping import Float32, UInt8
 
-from ipoke.autoencoder.clip_encoder import sample_posterior
-from ipoke.autoencoder.perceptual import LpipsSqueeze, find_perceptual_weights, load_perceptual
-from ipoke.data.batches import Item, evaluation_item
-from ipoke.data.clips import ClipSet
-from ipoke.data.images import write_png
-from ipoke.data.optical_flow import estimate_with_dis
-from ipoke.data.pokes import poke_map
-from ipoke.data.tracks import followed_optical_flow
 from ipoke.errors import InputError
-from ipoke.metrics.density import DiagonalGaussian, bits_per_dim
-from ipoke.metrics.motion import poke_response
-from ipoke.metrics.pixels import pairwise_mse, psnr
+from ipoke.metrics.calibration import (
+    RankFlatness,
+    coverage,
+    energy_score,
+    energy_skill,
+    likelihood_ranking,
+    moving_points,
+    rank_flatness,
+    rank_histogram,
+    spread_and_error,
+    spread_error_ratio,
+)
+from ipoke.metrics.frechet import frechet_interval
 from ipoke.metrics.statistics import Estimate, estimate, unavailable
-from ipoke.model import PokeModel
-from ipoke.open_picture import sample_seeds
-from ipoke.render import film_strip
 from ipoke.runs import write_text
-from ipoke.settings import PokeSettings
-from ipoke.tensors import clip_from_frames, frames_from_clip
-
-STRIPS = 8
-"""Film strips that go with a report."""
-UNITS = {
-    "reconstruction_psnr": "dB",
-    "reconstruction_lpips_squeeze": "",
-    "nll_bits_per_dim": "bits",
-    "nll_bits_per_dim_diagonal_gaussian": "bits",
-    "round_trip_error": "",
-    "poke_endpoint_error_px": "px",
-    "poke_endpoint_error_px_no_motion": "px",
-    "poke_endpoint_error_px_ground_truth": "px",
-    "poke_reach": "",
-    "poke_reach_ground_truth": "",
-    "poke_followed_error_px": "px",
-    "poke_followed_error_px_ground_truth": "px",
-    "poke_followed_reach": "",
-    "poke_followed_reach_ground_truth": "",
-    "diversity_mse": "",
-    "lpips_squeeze_best": "",
-    "lpips_squeeze_copy": "",
-    "still_pixels_change": "grey levels",
-}
-MEDIANS = tuple(name for name in UNITS if "reach" in name)
-MEASURES: dict[str, Callable[[UInt8[np.ndarray, "t h w 3"]], Float32[np.ndarray, "2 h w"]]] = {
-    "poke": lambda clip: estimate_with_dis(clip[0], clip[-1]),
-    "poke_followed": lambda clip: followed_optical_flow(clip, len(clip) - 1, 1, estimate_with_dis)[0],
-}
-"""How the motion of a poked point is measured: in one search from the picture to the last frame, or from frame to
-frame, which does not lose small fast parts."""
 
 
-def evaluate(
-    model: PokeModel,
-    test: ClipSet,
-    train: ClipSet,
-    out: Path,
+class Metric(NamedTuple):
+    """How one figure per clip becomes a metric."""
+
+    name: str
+    unit: str
+    median: bool = False
+    about: str = ""
+
+
+LPIPS = ("squeeze", "alex", "vgg")
+FIGURES = (
+    Metric("ssim", "", about="mean over frames and samples"),
+    Metric("ssim_best", "", about="the best of the samples"),
+    Metric("psnr", "dB", about="mean over frames and samples"),
+    Metric("psnr_best", "dB"),
+    *(Metric(f"lpips_{name}", "", about="mean over frames and samples") for name in LPIPS),
+    *(Metric(f"lpips_{name}_best", "", about="the best of the samples") for name in LPIPS),
+    Metric("diversity_mse", "", about="all ordered pairs of samples, pixels in [-1, 1]"),
+    *(Metric(f"diversity_lpips_{name}", "", about="all ordered pairs of samples") for name in LPIPS),
+    Metric("poke_endpoint_error_px", "px", about="measured displacement at the poke against the asked one"),
+    Metric("poke_endpoint_error_px_ground_truth", "px", about="the same of the true clips: the estimator's limit"),
+    Metric("poke_endpoint_error_px_no_motion", "px", about="length of the poke"),
+    Metric("poke_reach", "", median=True, about="its component along the asked direction, over the asked length"),
+    Metric("poke_reach_ground_truth", "", median=True),
+    Metric("pin_leakage_px", "px", about="motion at a pin that was asked for"),
+    Metric("pin_leakage_px_unasked", "px", about="the same place in the same sample without the pin"),
+    Metric("pin_leakage_px_ground_truth", "px"),
+    Metric("keypoint_error_px", "px", about="end of the poked keypoint against its true end"),
+    Metric("keypoint_error_px_ground_truth", "px", about="the same of the true clips: the estimator's limit"),
+    Metric("still_pixels_change", "grey levels", about="where the true clip stands still"),
+    Metric("nll_bits_per_dim", "bits", about="of the true clip's latent, a posterior sample"),
+    Metric("nll_bits_per_dim_diagonal_gaussian", "bits", about="a diagonal Gaussian fitted to training latents"),
+    Metric("round_trip_error", "", about="latent to residual and back, largest relative error"),
+    Metric("reconstruction_psnr", "dB", about="clip to latent and back"),
+    Metric("reconstruction_lpips_squeeze", ""),
+)
+CLOUD_FIGURES = (
+    Metric("energy_score", "px", about="followed points at the last frame, root mean square distance; lower is better"),
+    Metric("energy_score_copy", "px", about="of standing still"),
+    Metric("energy_score_oracle", "px", about="of a second set of true futures"),
+    Metric("coverage_50", "", about="share of the truth in the central half of the samples; 0.5 is calibrated"),
+    Metric("coverage_90", "", about="0.9 is calibrated"),
+)
+NOT_MEASURED = "no clip of the split allows this measurement"
+
+
+class Report(NamedTuple):
+    """All that an evaluation says."""
+
+    facts: dict[str, Any]
+    metrics: dict[str, Estimate]
+    ranks: dict[str, list[int]]
+    """Rank histograms by keypoint: how often the truth had each rank, 0 to n, among the n samples."""
+    flatness: RankFlatness | None
+
+
+def summarise(
+    facts: dict[str, Any],
+    rows: Sequence[dict[str, Any]],
+    clouds: Sequence[dict[str, Any]],
+    reasons: dict[str, str],
     *,
-    samples: int,
-    most: int,
     seed: int,
-    progress: Callable[[int, int], None],
-) -> list[str]:
-    """Write report.json, report.md and film strips; return the report's lines.
+) -> Report:
+    """Bring rows to metrics; ``reasons`` says of a metric, or of the beginning of its name, why it is missing."""
 
-    Every clip gets one poke, read off its optical flow by the seed. Frame 0 is never compared.
+    def why(name: str) -> str:
+        known = [key for key in reasons if name == key or name.startswith(key) or name == f"diversity_{key}"]
+        return reasons[max(known, key=len)] if known else NOT_MEASURED
 
-    Raises:
-        InputError: Clips of another size than the model's, no test clips, or numbers out of range.
-    """
-    recipe = model.recipe
-    if (test.size, test.frames) != (recipe.clip.size, recipe.clip.frames):
-        raise InputError(
-            f"{test.folder}: holds clips of {test.size} px and {test.frames} frames, the model expects "
-            f"{recipe.clip.size} px and {recipe.clip.frames}; prepare again with its --size and --frames"
-        )
-    if len(test) == 0 or samples < 2 or most < 1:
-        raise InputError(
-            f"evaluate: got {len(test)} test clips, {samples} samples, at most {most} clips; expected at least 1, 2, 1"
-        )
-    weights = find_perceptual_weights(recipe.autoencoder_losses.perceptual_weights)
-    perceptual = load_perceptual(weights) if weights is not None else None
-    lpips = perceptual if isinstance(perceptual, LpipsSqueeze) else None
-    gaussian = _fit_gaussian(model, train, seed)
-    chosen = np.unique(np.linspace(0, len(test) - 1, min(most, len(test))).round().astype(int)).tolist()
-    pokes = PokeSettings(max_pokes=1, fixed_count=True, patch=recipe.pokes.patch, foreground=recipe.pokes.foreground)
-    figures: dict[str, list[float]] = defaultdict(list)
-    strips = {chosen[i] for i in np.linspace(0, len(chosen) - 1, min(STRIPS, len(chosen))).round().astype(int)}
-    for done, index in enumerate(chosen, start=1):
-        item = evaluation_item(test, index, pokes, seed=seed)
-        sampled = _measure(model, item, lpips, gaussian, samples, seed + index, figures)
-        if index in strips:
-            truth = item.frames[None]
-            write_png(
-                out / "strips" / f"clip-{index:05d}.png", film_strip(np.concatenate([truth, sampled]), item.pokes)
+    metrics: dict[str, Estimate] = {}
+    of_clouds = [_cloud_figures(row) for row in clouds]
+    for found, definitions in (([row["figures"] for row in rows], FIGURES), (of_clouds, CLOUD_FIGURES)):
+        for metric in definitions:
+            values = [figures[metric.name] for figures in found if metric.name in figures]
+            metrics[metric.name] = (
+                estimate(values, metric.unit, median=metric.median)
+                if values
+                else unavailable(metric.unit, why(metric.name))
             )
-        progress(done, len(chosen))
+    metrics["diversity_lpips"] = _diversity_lpips(metrics)
+    for name in sorted({name for row in rows for name in row["features"]} | {"i3d"}):
+        metric = "fvd_i3d" if name == "i3d" else f"frechet_{name}"
+        pairs = [row["features"][name] for row in rows if name in row["features"]]
+        metrics[metric] = _frechet(pairs, seed) if pairs else unavailable("", why(metric))
+    return Report(facts, metrics | _of_clouds(clouds, of_clouds, why), *_ranks(clouds, seed))
+
+
+def _frechet(pairs: Sequence[Sequence[Sequence[float]]], seed: int) -> Estimate:
+    """Take the Frechet distance of features of true and generated clips; none of too few clips."""
+    real, fake = np.array(pairs).transpose(1, 0, 2)
+    try:
+        found = frechet_interval(real, fake, seed=seed, paired=True)
+    except InputError as error:
+        return unavailable("", str(error))
+    return Estimate(found.value, found.low, found.high, len(pairs), "")
+
+
+def _cloud_figures(row: dict[str, Any]) -> dict[str, float]:
+    """Bring the clouds of one clip to figures; coverage, spread and error are those of the points that move."""
+    start, samples, truths = (np.array(row[name]) for name in ("start", "samples", "truths"))
+    figures = {
+        "energy_score": energy_score(samples, truths),
+        "energy_score_copy": energy_score(start[None], truths),
+    }
+    if "oracle" in row:
+        figures["energy_score_oracle"] = energy_score(np.array(row["oracle"]), truths)
+    moving = moving_points(samples, truths, start)
+    if len(samples) > 1 and moving.any():
+        samples, truths = samples[:, moving], truths[:, moving]
+        figures |= {f"coverage_{level}": float(coverage(samples, truths, level / 100).mean()) for level in (50, 90)}
+        figures["spread"], figures["error"] = spread_and_error(samples, truths)
+    return figures
+
+
+def _of_clouds(
+    clouds: Sequence[dict[str, Any]], figures: Sequence[dict[str, float]], why: Callable[[str], str]
+) -> dict[str, Estimate]:
+    """Bring the rows of calibration to those metrics that are not means over clips."""
     metrics = {
-        name: estimate(figures[name], unit, median=name in MEDIANS)
-        if figures[name] or "lpips" not in name
-        else unavailable(unit, "LPIPS-SqueezeNet weights not found; put lpips_squeeze/ into the folder IPOKE_WEIGHTS")
-        for name, unit in UNITS.items()
+        name: unavailable("", why(name)) for name in ("energy_skill", "spread_error_ratio", "likelihood_ranking")
     }
-    facts: dict[str, object] = {
-        "model": recipe.name,
-        "model_sha256": model.sha256,
-        "clips": test.folder.name,
-        "clips_sha256": test.sha256,
-        "test_clips": len(chosen),
-        "samples": samples,
-        "seed": seed,
-        "optical_flow": "dis",
-    }
-    lines = list(_lines(metrics, facts))
-    table = {name: value._asdict() for name, value in metrics.items()}
-    write_text(out / "report.json", json.dumps({**facts, "metrics": table}, indent=2) + "\n")
-    write_text(out / "report.md", "\n".join(lines) + "\n")
-    return lines
+
+    def column(name: str) -> list[float]:
+        return [one[name] for one in figures if name in one]
+
+    if column("energy_score_oracle"):
+        metrics["energy_skill"] = energy_skill(
+            *(column(name) for name in ("energy_score", "energy_score_copy", "energy_score_oracle"))
+        )
+    if column("spread"):
+        metrics["spread_error_ratio"] = spread_error_ratio(column("spread"), column("error"))
+    ranked = [row for row in clouds if "log_p_true" in row]
+    if ranked:
+        true = np.array([row["log_p_true"] for row in ranked])
+        false = np.array([row["log_p_false"] for row in ranked])
+        metrics["likelihood_ranking"] = likelihood_ranking(true, false)
+    return metrics
 
 
-@torch.no_grad()
-def _fit_gaussian(model: PokeModel, train: ClipSet, seed: int, clips: int = 512) -> DiagonalGaussian:
-    """Fit to posterior samples of training clips."""
-    generator = torch.Generator().manual_seed(seed)
-    latents = []
-    for index in np.unique(np.linspace(0, len(train) - 1, clips).round().astype(int)):
-        mean, logvar = model.encode(clip_from_frames(train.clip(int(index)))[None])
-        latents.append(sample_posterior(mean, logvar, generator))
-    return DiagonalGaussian(torch.cat(latents))
-
-
-@torch.no_grad()
-def _measure(
-    model: PokeModel,
-    item: Item,
-    lpips: LpipsSqueeze | None,
-    gaussian: DiagonalGaussian,
-    samples: int,
-    seed: int,
-    figures: dict[str, list[float]],
-) -> UInt8[np.ndarray, "n t s s 3"]:
-    """Measure all that one clip tells; return the sampled clips with their source."""
-    clip = clip_from_frames(item.frames)[None]
-    source, target = clip[:, 0], clip[:, 1:]
-    frames, size = target.shape[1], clip.shape[-1]
-    mean, logvar = model.encode(clip)
-    rebuilt = model.decode(mean, source, frames)
-    figures["reconstruction_psnr"].append(float(psnr(rebuilt, target)))
-    cond = model.condition(source, torch.from_numpy(poke_map(item.pokes, size, model.recipe.pokes.patch))[None])
-    z = sample_posterior(mean, logvar, torch.Generator().manual_seed(seed))
-    dimensions = z[0].numel()
-    residual, _ = model.to_residual(z, cond)
-    figures["nll_bits_per_dim"].append(float(bits_per_dim(model.latent_flow.log_prob(z, cond), dimensions)))
-    figures["nll_bits_per_dim_diagonal_gaussian"].append(float(bits_per_dim(gaussian.log_prob(z), dimensions)))
-    figures["round_trip_error"].append(float((model.to_latent(residual, cond) - z).abs().max() / z.abs().max()))
-    sampled_z = model.latent_flow.sample(cond.expand(samples, -1, -1, -1), seeds=sample_seeds(seed, samples))
-    sampled = model.decode(sampled_z, source.expand(samples, -1, -1, -1), frames).clamp(-1, 1)
-    figures["diversity_mse"].append(float(pairwise_mse(sampled)))
-    if lpips is not None:
-        truth = target[0]
-        figures["reconstruction_lpips_squeeze"].append(float(lpips(rebuilt[0], truth).mean()))
-        distances = [float(lpips(one, truth).mean()) for one in sampled]
-        figures["lpips_squeeze_best"].append(min(distances))
-        figures["lpips_squeeze_copy"].append(float(lpips(source.expand_as(truth), truth).mean()))
-    clips = np.concatenate(
-        [np.broadcast_to(item.frames[:1], (samples, 1, size, size, 3)), frames_from_clip(sampled)], 1
+def _ranks(clouds: Sequence[dict[str, Any]], seed: int) -> tuple[dict[str, list[int]], RankFlatness | None]:
+    """Count the ranks of the truth among the samples, by the name of the point, and tell how uneven they are."""
+    counts: dict[str, np.ndarray] = {}
+    judged = []
+    for number, row in enumerate(clouds):
+        start, samples, truths = (np.array(row[name]) for name in ("start", "samples", "truths"))
+        moving = moving_points(samples, truths, start)
+        if len(samples) < 2 or not moving.any():
+            continue
+        judged.append((samples[:, moving], truths[:, moving]))
+        names = np.array(row.get("names", ["grid"] * len(start)))[moving]
+        histogram = rank_histogram(*judged[-1], seed=seed + number).sum(1)
+        for name, one in zip(names.tolist(), histogram, strict=True):
+            counts[name] = counts.get(name, 0) + one
+    return {name: count.tolist() for name, count in sorted(counts.items())}, (
+        rank_flatness(judged, seed=seed, draws=199) if judged else None
     )
-    _measure_motion(item, clips, figures)
-    return clips
 
 
-def _measure_motion(item: Item, clips: UInt8[np.ndarray, "n t s s 3"], figures: dict[str, list[float]]) -> None:
-    still = np.hypot(*item.optical_flow) < 0.3
-    truth_change = np.abs(item.frames[-1].astype(float) - item.frames[0]).mean(-1)
-    background = still & (truth_change < 4)
-    if background.any():
-        change = np.abs(clips[:, -1].astype(float) - item.frames[0]).mean(-1)
-        figures["still_pixels_change"].append(float(change[:, background].mean()))
-    pokes = [poke for poke in item.pokes if np.hypot(poke.dx, poke.dy) >= 1]
-    figures["poke_endpoint_error_px_no_motion"] += [float(np.hypot(poke.dx, poke.dy)) for poke in pokes]
-    for name, measure in MEASURES.items():
-        error = "poke_endpoint_error_px" if name == "poke" else f"{name}_error_px"
-        in_truth, in_samples = measure(item.frames), [measure(clip) for clip in clips]
-        for poke in pokes:
-            truth = poke_response(in_truth, poke)
-            responses = [poke_response(optical_flow, poke) for optical_flow in in_samples]
-            figures[f"{error}_ground_truth"].append(truth.endpoint_error_px)
-            figures[f"{name}_reach_ground_truth"].append(truth.reach)
-            figures[error].append(float(np.mean([r.endpoint_error_px for r in responses])))
-            figures[f"{name}_reach"].append(float(np.mean([r.reach for r in responses])))
+def _diversity_lpips(metrics: dict[str, Estimate]) -> Estimate:
+    """Give the diversity by the first network that there is, AlexNet before others as in the paper, and name it."""
+    for name in ("alex", "vgg", "squeeze"):
+        found = metrics[f"diversity_lpips_{name}"]
+        if found.value is not None:
+            return found._replace(unit=f"LPIPS ({name})")
+    return metrics["diversity_lpips_squeeze"]
 
 
-def _lines(metrics: dict[str, Estimate], facts: dict[str, object]) -> Iterator[str]:
+def write_report(report: Report, out: Path) -> None:
+    """Write report.json and report.md."""
+    table = {name: value._asdict() for name, value in report.metrics.items()}
+    whole = {**report.facts, "metrics": table, "rank_histograms": report.ranks}
+    if report.flatness is not None:
+        whole["rank_flatness"] = {
+            "unevenness": report.flatness.unevenness,
+            "by_chance": report.flatness.by_chance,
+            "p": report.flatness.p,
+        }
+    write_text(out / "report.json", json.dumps(whole, indent=2) + "\n")
+    write_text(out / "report.md", "\n".join(report_lines(report)) + "\n")
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """Lay a report out as Markdown."""
+    facts = report.facts
     yield f"# {facts['model']} on {facts['clips']}"
     yield ""
-    yield "; ".join(f"{name} {value}" for name, value in facts.items())
+    protocol = ", ".join(f"{name} {value}" for name, value in facts["protocol"].items() if name != "name")
+    yield f"Protocol {facts['protocol']['name']} ({protocol})."
     yield ""
-    yield "| metric | value | 95 % interval over clips | n |"
-    yield "|---|--:|---|--:|"
-    for name, metric in metrics.items():
+    shown = (name for name in facts if name not in ("format", "model", "clips", "protocol", "instruments"))
+    yield "; ".join(f"{name} {facts[name]}" for name in shown)
+    yield ""
+    yield "| metric | value | 95 % interval over clips | n | |"
+    yield "|---|--:|---|--:|---|"
+    about = {metric.name: metric.about for metric in (*FIGURES, *CLOUD_FIGURES)} | ABOUT
+    missing: dict[str, list[str]] = {}
+    for name, metric in report.metrics.items():
         if metric.value is None:
-            yield f"| {name} | unavailable | {metric.reason} | 0 |"
+            missing.setdefault(metric.reason or NOT_MEASURED, []).append(name)
         else:
-            yield f"| {name} | {metric.value:.4g} {metric.unit} | {metric.low:.4g} to {metric.high:.4g} | {metric.n} |"
+            yield (
+                f"| {name} | {number(metric.value)} {metric.unit} | {interval(metric)} | {metric.n} "
+                f"| {about.get(name, '')} |"
+            )
+    if missing:
+        yield ""
+        yield "Unavailable:"
+        yield ""
+        yield from (f"- {', '.join(names)}: {reason}" for reason, names in missing.items())
+    for line in reading(report.metrics):
+        yield ""
+        yield line
+
+
+ABOUT = {
+    "energy_skill": "1: as good as true futures, 0: as bad as standing still",
+    "spread_error_ratio": "1 is calibrated, below 1 over-confident",
+    "likelihood_ranking": "how often a true future is likelier than one of another poke; 0.5 is chance",
+    "frechet_motion_grid": "of optical flow on a grid; not FVD",
+    "frechet_random_conv3d": "of a fixed random 3-D network's features; not FVD",
+}
+
+
+def reading(metrics: dict[str, Estimate]) -> Iterator[str]:
+    """Say in words what the calibration tells, as far as its intervals allow."""
+    skill, ratio = metrics["energy_skill"], metrics["spread_error_ratio"]
+    if skill.value is not None and skill.low is not None and skill.high is not None:
+        if skill.low > 0:
+            better = "better than standing still"
+        elif skill.high < 0:
+            better = "worse than standing still"
+        else:
+            better = "not to be told from standing still"
+        yield (
+            f"As a forecast of where points end, samples are {better}: they go {100 * skill.value:.0f} % of the way "
+            f"from a still picture to true futures ({interval(skill, '.2f')})."
+        )
+    words = []
+    for level in (50, 90):
+        covered = metrics[f"coverage_{level}"]
+        if covered.value is not None and covered.low is not None and covered.high is not None:
+            off = "" if covered.low <= level / 100 <= covered.high else ", off"
+            words.append(f"{100 * covered.value:.0f} % of true ends lie in the central {level} % of the samples{off}")
+    if words and ratio.value is not None and ratio.low is not None and ratio.high is not None:
+        if ratio.high < 1:
+            spread = "the samples are over-confident: they spread less than they err"
+        elif ratio.low > 1:
+            spread = "the samples spread more than they err"
+        else:
+            spread = "spread and error agree"
+        yield f"{'; '.join(words)}. By the ratio of {number(ratio.value)}, {spread}."
+
+
+def number(value: float) -> str:
+    """Write a number with four digits that count."""
+    return f"{value:.4g}" if value and math.isfinite(value) else f"{value:g}"
+
+
+def interval(metric: Estimate, form: str = ".4g") -> str:
+    """Write an interval."""
+    return "" if metric.low is None or metric.high is None else f"{metric.low:{form}} to {metric.high:{form}}"

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
+from ipoke.data.poke import Poke
 from ipoke.data.workers import in_order
 from ipoke.errors import InputError
-from ipoke.scenes.scene import Kind, SceneClip, draw_scene
+from ipoke.scenes.scene import Kind, Scene, SceneClip, draw_scene
 from ipoke.scenes.simulation import FRAME_S
 
 POKE_STREAM, SPLIT_STREAM = 0x90CE, 0x5917
@@ -18,11 +19,31 @@ POKE_STREAM, SPLIT_STREAM = 0x90CE, 0x5917
 
 def scene_clip(seed: int, index: int, *, size: int, frames: int = 10) -> tuple[Kind, SceneClip]:
     """Simulate clip ``index`` of the set with this seed; plants and puppets take turns."""
-    kind: Kind = "plant" if index % 2 == 0 else "puppet"
-    scene_seed, future_seed = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
-    scene = draw_scene(int(scene_seed), size=size, kind=kind)
-    poke = scene.draw_poke(np.random.default_rng([POKE_STREAM, seed, index]))
-    return kind, scene.play(poke, future_seed=int(future_seed), frames=frames)
+    scene, poke = scene_of_clip(seed, index, size)
+    _, future_seed = _seeds(seed, index)
+    return _kind(index), scene.play(poke, future_seed=future_seed, frames=frames)
+
+
+def scene_of_clip(seed: int, index: int, size: int) -> tuple[Scene, Poke]:
+    """Give the scene that clip ``index`` of the set with this seed plays in, and its poke, px at ``size``."""
+    scene_seed, _ = _seeds(seed, index)
+    scene = draw_scene(scene_seed, size=size, kind=_kind(index))
+    return scene, scene.draw_poke(np.random.default_rng([POKE_STREAM, seed, index]))
+
+
+def index_of_source(source: str) -> int:
+    """Read the number of a clip off its source's id.
+
+    Raises:
+        ValueError: The id is not one of a simulated clip.
+
+    >>> index_of_source("plant-000124")
+    124
+    """
+    _, _, number = source.rpartition("-")
+    if not number.isdecimal() or _id(int(number)) != source:
+        raise ValueError(f"source: got {source}, expected an id such as plant-000124")
+    return int(number)
 
 
 def write_scenes(
@@ -83,8 +104,18 @@ def write_scenes(
         return len(writer.done)
 
 
+def _kind(index: int) -> Kind:
+    return "plant" if index % 2 == 0 else "puppet"
+
+
 def _id(index: int) -> str:
-    return f"{'plant' if index % 2 == 0 else 'puppet'}-{index:06d}"
+    return f"{_kind(index)}-{index:06d}"
+
+
+def _seeds(seed: int, index: int) -> tuple[int, int]:
+    """Give the seeds of a clip's scene and of its future."""
+    scene_seed, future_seed = np.random.SeedSequence([seed, index]).generate_state(2, np.uint32)
+    return int(scene_seed), int(future_seed)
 
 
 def _encode(

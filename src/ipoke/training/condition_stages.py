@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from ipoke.autoencoder import losses
 from ipoke.autoencoder.discriminators import StaticDiscriminator
-from ipoke.autoencoder.perceptual import LpipsSqueeze, Vgg19Distance
+from ipoke.autoencoder.lpips import Lpips
+from ipoke.autoencoder.perceptual import Vgg19Distance
 from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.conditioning.condition_encoder import ConditionDecoder
 from ipoke.data.batches import Batch
@@ -36,7 +37,7 @@ class ScaledError(nn.Module):
 def pixel_and_perceptual_error(
     predicted: Float[Tensor, "b 3 s s"],
     target: Float[Tensor, "b 3 s s"],
-    perceptual: LpipsSqueeze | Vgg19Distance | None,
+    perceptual: Lpips | Vgg19Distance | None,
 ) -> Float[Tensor, "b 3 s s"]:
     """Absolute difference, plus the perceptual distance spread over all places."""
     error = (predicted - target).abs()
@@ -56,7 +57,7 @@ class ImageEncoderStage(Stage):
         self,
         conditions: ConditionEncoders,
         recipe: Recipe,
-        perceptual: LpipsSqueeze | Vgg19Distance | None,
+        perceptual: Lpips | Vgg19Distance | None,
         device: torch.device,
     ) -> None:
         self.encoder = conditions.image
@@ -127,7 +128,7 @@ class PokeEncoderStage(Stage):
         self,
         conditions: ConditionEncoders,
         recipe: Recipe,
-        perceptual: LpipsSqueeze | Vgg19Distance | None,
+        perceptual: Lpips | Vgg19Distance | None,
         device: torch.device,
     ) -> None:
         self.conditions = conditions

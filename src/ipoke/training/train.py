@@ -6,21 +6,24 @@ from typing import Any
 
 import torch
 
+from ipoke.autoencoder.lpips import Lpips
 from ipoke.autoencoder.perceptual import (
-    LpipsSqueeze,
     Vgg19Distance,
     find_perceptual_weights,
     load_perceptual,
     weights_sha256,
 )
+from ipoke.baselines.baseline import Baseline
+from ipoke.baselines.methods import make_baseline
 from ipoke.data.balance import Objects
 from ipoke.data.batches import Batch, training_batches
 from ipoke.data.clips import ClipSet
 from ipoke.errors import InputError
 from ipoke.model import PokeModel
 from ipoke.runs import Run
-from ipoke.settings import STAGES, Recipe
+from ipoke.settings import STAGES, Recipe, stage_stream, stages_of
 from ipoke.training.autoencoder_stage import AutoencoderStage
+from ipoke.training.baseline_stage import BaselineStage
 from ipoke.training.condition_stages import ImageEncoderStage, PokeEncoderStage
 from ipoke.training.latent_flow_stage import LatentFlowStage
 from ipoke.training.loop import Loop, Reporter
@@ -39,7 +42,7 @@ def train(
     device: torch.device | None = None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
-    """Train all stages, or up to and including one, and write the model.
+    """Train all stages of the recipe's method, or up to and including one, and write the model.
 
     Repeating the call with the same arguments goes on where it stopped; finished stages are not repeated.
 
@@ -74,13 +77,14 @@ def train(
             "perceptual loss: off, no weights found; set autoencoder_losses.perceptual_weights or IPOKE_WEIGHTS"
         )
     torch.manual_seed(recipe.train.seed)
-    model = PokeModel(recipe).to(device)
-    for name in STAGES[: STAGES.index(stage) + 1] if stage else STAGES:
-        torch.manual_seed(recipe.train.seed + STAGES.index(name))
+    model = (PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe)).to(device)
+    stages = stages_of(recipe)
+    for name in stages[: stages.index(stage) + 1] if stage else stages:
+        torch.manual_seed(recipe.train.seed + stage_stream(name))
         _train_stage(
             make_stage(name, model, perceptual, device), clips, objects, recipe, run, workers, reporter, should_stop
         )
-    if stage and stage != STAGES[-1]:
+    if stage and stage != stages[-1]:
         return run.checkpoint(stage)
     if workers.is_first:
         model.eval().save(run.weights, _facts(inputs, recipe))
@@ -89,9 +93,11 @@ def train(
 
 
 def make_stage(
-    name: str, model: PokeModel, perceptual: LpipsSqueeze | Vgg19Distance | None, device: torch.device
+    name: str, model: PokeModel | Baseline, perceptual: Lpips | Vgg19Distance | None, device: torch.device
 ) -> Stage:
-    """Make a stage that trains its part of a model."""
+    """Make a stage that trains its part of a model, or a whole baseline."""
+    if isinstance(model, Baseline):
+        return BaselineStage(model, perceptual, device)
     match name:
         case "autoencoder":
             return AutoencoderStage(model.autoencoder, model.recipe, perceptual, device)
@@ -125,7 +131,7 @@ def _train_stage(
             clips,
             recipe.pokes,
             recipe.augment,
-            seed=recipe.train.seed + STAGES.index(stage.name),
+            seed=recipe.train.seed + stage_stream(stage.name),
             batch=settings.batch // workers.size,
             start=start,
             rank=workers.rank,
@@ -153,9 +159,11 @@ def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) 
             f"{clips.folder}: holds clips of {clips.size} px and {clips.frames} frames, recipe {recipe.name} expects "
             f"{recipe.clip.size} px and {recipe.clip.frames}; prepare again with --size and --frames, or change recipe"
         )
-    if stage is not None and stage not in STAGES:
-        raise InputError(f"--stage: got {stage!r}, expected one of {', '.join(STAGES)}")
-    for name in STAGES:
+    stages = stages_of(recipe)
+    if stage is not None and stage not in stages:
+        only = "" if stages == STAGES else f", the stage of method {recipe.method}; leave --stage out"
+        raise InputError(f"--stage: got {stage!r}, expected {'one of ' if not only else ''}{', '.join(stages)}{only}")
+    for name in STAGES if recipe.method == "ipoke" else ("autoencoder",):
         batch = getattr(recipe.train, name).batch
         if batch % workers.size:
             raise InputError(f"train.{name}.batch: got {batch}, expected a multiple of the {workers.size} processes")

@@ -1,0 +1,156 @@
+"""The commands that measure models."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ipoke.cli.app import MEASURE, Count, OutDir, Seed, app
+from ipoke.cli.arguments import cores
+from ipoke.errors import InputError
+from ipoke.terminal import err, out, progress_bar
+
+if TYPE_CHECKING:
+    from ipoke.data.clips import ClipSet
+    from ipoke.metrics.report import Report
+
+
+@dataclass(frozen=True)
+class Measuring:
+    """What is asked of how many clips, and how it is measured."""
+
+    protocol: Annotated[
+        Literal["paper", "official"],
+        Parameter(help="What to do where the paper and the released code measure differently."),
+    ] = "paper"
+    samples: Annotated[int, Parameter(validator=Number(gte=2), help="Clips drawn per question.")] = 5
+    pokes: Annotated[Literal[1, 2, 3, 4, 5], Parameter(help="Pokes asked per question.")] = 1
+    most: Annotated[Count, Parameter(help="At most this many test clips, spread over the split.")] = 1000
+    calibrated: Annotated[
+        Count, Parameter(help="Of these, how many are sampled more often and held against true futures.")
+    ] = 100
+    cloud: Annotated[
+        int, Parameter(validator=Number(gte=2), help="Samples of those, and true futures where clips are simulated.")
+    ] = 20
+    seed: Annotated[Seed, Parameter(help="Of pokes and residuals.")] = 0
+    batch: Annotated[Count, Parameter(help="Clips sampled in one call; the numbers do not depend on it.")] = 4
+    workers: Annotated[
+        Count | None,
+        Parameter(help="Threads, as many as there are cores if unset; the numbers do not depend on it."),
+    ] = None
+
+
+Asked = Annotated[Measuring, Parameter(name="*")]
+
+
+@app.command(group=MEASURE, sort_key=1)
+def evaluate(model: str, clips: Path, /, *, out_dir: OutDir, asked: Asked = Measuring()) -> None:
+    """Measure a model or a baseline on held-out clips; repeating the command goes on where it stopped.
+
+    The pokes are drawn once by the seed and stored beside the clips, so that every model answers the same questions.
+
+    Args:
+        model: Bundled name, run directory or .safetensors file of a model or a baseline; or copy-x0, which stands
+            still, or nearest-clip, which retrieves training clips.
+        clips: A prepared set; the clips of its test split are poked.
+        out_dir: Folder for report.json, report.md, figures, film strips and a row per clip.
+        asked: What is asked of how many clips, and how it is measured.
+    """
+    from ipoke.figures.report_figures import draw_report
+    from ipoke.metrics.report import report_lines
+
+    report = _evaluated(model, *_splits(clips), out_dir, asked)
+    for line in report_lines(report):
+        out.print(line)
+    _drawn(lambda: draw_report(report, out_dir))
+
+
+@app.command(group=MEASURE, sort_key=2)
+def table(
+    number: Literal[1, 2, 3],
+    clips: Path,
+    /,
+    *,
+    models: Annotated[list[str], Parameter(name="--model", negative=())],
+    out_dir: OutDir,
+    asked: Asked = Measuring(),
+) -> None:
+    """Make a table of the paper: several models on the same questions, with their differences clip by clip.
+
+    1 compares controlled synthesis, 2 stochastic synthesis, 3 the latent flow with a conditional VAE. Each model is
+    evaluated as ipoke evaluate does, in a folder of its own; what is there already is not measured again.
+
+    Args:
+        number: 1, 2 or 3.
+        clips: A prepared set; the clips of its test split are poked.
+        models: A model, a baseline, copy-x0 or nearest-clip, as NAME or LABEL=NAME; given several times, the first one
+            is what the others are compared with.
+        out_dir: Folder for report.json, report.md, figures and a folder per model.
+        asked: What is asked of how many clips, and how it is measured.
+    """
+    from ipoke.figures.report_figures import draw_table
+    from ipoke.metrics.table import write_table
+
+    test, train = _splits(clips)
+    reports = {
+        label: _evaluated(name, test, train, out_dir / label, asked, label)
+        for label, name in dict(_labelled(models)).items()
+    }
+    for line in write_table(number, reports, out_dir):
+        out.print(line)
+    _drawn(lambda: draw_table(number, reports, out_dir))
+
+
+def _splits(clips: Path) -> "tuple[ClipSet, ClipSet | None]":
+    """Open the test split, and the training split if there is one."""
+    from ipoke.data.clips import ClipSet
+
+    test = ClipSet(clips, split="test")
+    return test, ClipSet(clips, split="train") if any(row.split == "train" for row in ClipSet(clips).sources) else None
+
+
+def _labelled(models: list[str]) -> Iterator[tuple[str, str]]:
+    """Split LABEL=NAME; a model without a label is called after its file or folder."""
+    seen: set[str] = set()
+    for given in models:
+        label, equals, name = given.partition("=")
+        if not equals:
+            label, name = Path(given).stem, given
+        if not label or Path(label).name != label or label in seen:
+            raise InputError(f"--model: got {given!r}, expected LABEL=NAME with a label of its own, without slashes")
+        seen.add(label)
+        yield label, name
+
+
+def _evaluated(
+    model: str, test: "ClipSet", train: "ClipSet | None", out_dir: Path, asked: Measuring, label: str = "evaluating"
+) -> "Report":
+    from ipoke.baselines.samplers import load_sampler
+    from ipoke.metrics.evaluate import Settings, evaluate
+    from ipoke.metrics.protocol import PROTOCOLS
+
+    settings = Settings(
+        PROTOCOLS[asked.protocol],
+        samples=asked.samples,
+        pokes=asked.pokes,
+        most=asked.most,
+        calibrated=asked.calibrated,
+        cloud=asked.cloud,
+        seed=asked.seed,
+        batch=asked.batch,
+        workers=asked.workers or cores(),
+    )
+    with progress_bar(label) as report:
+        return evaluate(load_sampler(model, train), test, train, out_dir, settings, progress=report)
+
+
+def _drawn(draw: Callable[[], list[Path]]) -> None:
+    """Draw figures, or say what they need."""
+    try:
+        for file in draw():
+            out.print(f"wrote {file}")
+    except InputError as error:
+        err.print(f"no figures: {error}")

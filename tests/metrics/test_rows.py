@@ -1,0 +1,41 @@
+import json
+
+import pytest
+
+from ipoke.errors import InputError
+from ipoke.metrics.rows import Rows, read_rows
+
+FACTS = {"model": "m", "seed": 0}
+
+
+def test_rows_are_there_again(tmp_path):
+    rows = Rows(tmp_path / "rows.jsonl", FACTS)
+    rows.add(7, {"figures": {"ssim": 0.5}})
+    rows.add(2, {"figures": {"ssim": 0.25}})
+    again = Rows(tmp_path / "rows.jsonl", FACTS)
+    assert again.by_clip == rows.by_clip == {7: {"figures": {"ssim": 0.5}}, 2: {"figures": {"ssim": 0.25}}}
+    assert read_rows(tmp_path / "rows.jsonl") == rows.by_clip
+
+
+@pytest.mark.parametrize("cut", range(1, 20))
+def test_a_kill_costs_the_row_that_was_being_written(tmp_path, cut):
+    file = tmp_path / "rows.jsonl"
+    rows = Rows(file, FACTS)
+    rows.add(1, {"figures": {}})
+    rows.add(2, {"figures": {}})
+    file.write_bytes(file.read_bytes()[:-cut])
+    again = Rows(file, FACTS)
+    assert again.by_clip == {1: {"figures": {}}}
+    again.add(2, {"figures": {}})
+    assert [json.loads(line)["clip"] for line in file.read_text().splitlines()[1:]] == [1, 2]
+
+
+def test_rows_of_another_evaluation_are_refused_by_the_difference(tmp_path):
+    Rows(tmp_path / "rows.jsonl", FACTS)
+    with pytest.raises(InputError, match="measured with seed 0, not 1; choose another --out"):
+        Rows(tmp_path / "rows.jsonl", FACTS | {"seed": 1})
+    (tmp_path / "rows.jsonl").write_text("no rows\n")
+    with pytest.raises(InputError, match="not the rows of an evaluation"):
+        Rows(tmp_path / "rows.jsonl", FACTS)
+    with pytest.raises(InputError, match="not the rows"):
+        read_rows(tmp_path / "none.jsonl")
