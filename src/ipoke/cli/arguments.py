@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from ipoke.errors import InputError
 
 if TYPE_CHECKING:
     import torch
+
+    from ipoke.data.clips import ClipSet
 
 
 def device_of(asked: str | None) -> "torch.device":
@@ -47,3 +50,24 @@ def numbers(option: str, text: str, count: int) -> tuple[float, ...]:
 def cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def splits(clips: Path) -> "tuple[ClipSet, ClipSet | None]":
+    """Open the test split, and the training split if there is one."""
+    from ipoke.data.clips import ClipSet
+
+    test = ClipSet(clips, split="test")
+    return test, ClipSet(clips, split="train") if any(row.split == "train" for row in ClipSet(clips).sources) else None
+
+
+def labelled(models: list[str]) -> Iterator[tuple[str, str]]:
+    """Split LABEL=NAME; a model without a label is called after its file or folder."""
+    seen: set[str] = set()
+    for given in models:
+        label, equals, name = given.partition("=")
+        if not equals:
+            label, name = Path(given).stem, given
+        if not label or Path(label).name != label or label in seen:
+            raise InputError(f"--model: got {given!r}, expected LABEL=NAME with a label of its own, without slashes")
+        seen.add(label)
+        yield label, name

@@ -7,6 +7,7 @@ from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
 from ipoke.cli.app import MEASURE, Count, OutDir, Seed, app
+from ipoke.cli.arguments import labelled
 from ipoke.terminal import out, progress_bar
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def control_error(
         model: A model or a baseline: bundled name, run directory, .safetensors file, copy-x0 or nearest-clip.
         clips: A prepared set.
         out_dir: Folder for control-error.png and control-error.json.
-        others: A further model. May be given several times.
+        others: A further model, as NAME or LABEL=NAME. May be given several times.
         most: Clips, spread over the split.
         drop_outliers: Leave out clips beyond 3 standard deviations, as the original's plots do.
         seed: Of pokes and residuals.
@@ -180,7 +181,7 @@ def control_error(
     from ipoke.figures.control_error import draw_control_error
 
     opened = _clips(clips, split)
-    samplers = {Path(name).stem: _sampler(name, clips) for name in (model, *(others or []))}
+    samplers = {label: _sampler(name, clips) for label, name in labelled([model, *(others or [])])}
     with progress_bar("measuring") as report:
         made = draw_control_error(
             samplers, opened, out_dir, most=most, drop_outliers=drop_outliers, seed=seed, progress=report

@@ -1,6 +1,6 @@
 """The commands that measure models."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ipoke.cli.app import MEASURE, Count, OutDir, Seed, app
-from ipoke.cli.arguments import cores
+from ipoke.cli.arguments import cores, labelled, splits
 from ipoke.errors import InputError
 from ipoke.terminal import err, out, progress_bar
 
@@ -62,7 +62,7 @@ def evaluate(model: str, clips: Path, /, *, out_dir: OutDir, asked: Asked = Meas
     from ipoke.figures.report_figures import draw_report
     from ipoke.metrics.report import report_lines
 
-    report = _evaluated(model, *_splits(clips), out_dir, asked)
+    report = _evaluated(model, *splits(clips), out_dir, asked)
     for line in report_lines(report):
         out.print(line)
     _drawn(lambda: draw_report(report, out_dir))
@@ -94,35 +94,14 @@ def table(
     from ipoke.figures.report_figures import draw_table
     from ipoke.metrics.table import write_table
 
-    test, train = _splits(clips)
+    test, train = splits(clips)
     reports = {
         label: _evaluated(name, test, train, out_dir / label, asked, label)
-        for label, name in dict(_labelled(models)).items()
+        for label, name in dict(labelled(models)).items()
     }
     for line in write_table(number, reports, out_dir):
         out.print(line)
     _drawn(lambda: draw_table(number, reports, out_dir))
-
-
-def _splits(clips: Path) -> "tuple[ClipSet, ClipSet | None]":
-    """Open the test split, and the training split if there is one."""
-    from ipoke.data.clips import ClipSet
-
-    test = ClipSet(clips, split="test")
-    return test, ClipSet(clips, split="train") if any(row.split == "train" for row in ClipSet(clips).sources) else None
-
-
-def _labelled(models: list[str]) -> Iterator[tuple[str, str]]:
-    """Split LABEL=NAME; a model without a label is called after its file or folder."""
-    seen: set[str] = set()
-    for given in models:
-        label, equals, name = given.partition("=")
-        if not equals:
-            label, name = Path(given).stem, given
-        if not label or Path(label).name != label or label in seen:
-            raise InputError(f"--model: got {given!r}, expected LABEL=NAME with a label of its own, without slashes")
-        seen.add(label)
-        yield label, name
 
 
 def _evaluated(

@@ -30,35 +30,16 @@ def draw_report(report: Report, out: Path) -> list[Path]:
     """
     if report.metrics["energy_score"].value is None:
         return []
-    chart = blank_chart(11, 3.6)
-    scores, covers, ranks = chart.subplots(1, 3, width_ratios=[1.1, 0.9, 1.3])
-    labels = {
-        "energy_score_copy": "standing still",
-        "energy_score": report.facts["model"],
-        "energy_score_oracle": "true futures",
-    }
-    shown = {label: report.metrics[name] for name, label in labels.items() if report.metrics[name].value is not None}
-    _bars(scores, list(shown.values()), list(shown), [GREY, BLUE, GREEN])
-    skill = report.metrics["energy_skill"].value
-    scores.set_title("Where points end" + ("" if skill is None else f": skill {skill:.2f}"), fontsize=10)
-    scores.set_ylabel("energy score, px (lower is better)")
-    levels = [level for level in (50, 90) if report.metrics[f"coverage_{level}"].value is not None]
-    _bars(
-        covers,
-        [report.metrics[f"coverage_{level}"] for level in levels],
-        [f"central {level} %" for level in levels],
-        [BLUE, BLUE],
-    )
-    for place, level in enumerate(levels):
-        covers.hlines(level / 100, place - 0.45, place + 0.45, color="black", linestyle="--", linewidth=1)
-    covers.set_ylim(0, 1)
-    covers.set_ylabel("share of true ends inside")
-    covers.set_title("Coverage (dashed: calibrated)", fontsize=10)
-    if report.ranks:
-        _histogram(ranks, np.sum(list(report.ranks.values()), axis=0))
-        ranks.set_xlabel("rank of the true end among the samples, by coordinate")
-        ranks.set_ylabel("frequency (flat is 1)")
-    ranks.set_title("Ranks (dashed: calibrated)", fontsize=10)
+    spread = report.metrics["coverage_50"].value is not None
+    chart = blank_chart(11 if spread else 4.5, 3.6)
+    panels = chart.subplots(1, 3 if spread else 1, squeeze=False, width_ratios=[1.1, 0.9, 1.3] if spread else [1])[0]
+    _draw_scores(panels[0], report)
+    if spread:
+        _draw_coverage(panels[1], report)
+        _histogram(panels[2], np.sum(list(report.ranks.values()), axis=0))
+        panels[2].set_xlabel("rank of the true end among the samples, by coordinate")
+        panels[2].set_ylabel("frequency (flat is 1)")
+        panels[2].set_title("Ranks (dashed: calibrated)", fontsize=10)
     chart.suptitle(f"{report.facts['model']} on {report.facts['clips']}, {report.metrics['energy_score'].n} clips")
     write_chart(out / "calibration.png", chart)
     return [out / "calibration.png", *_draw_points(report, out / "ranks.png")]
@@ -95,6 +76,32 @@ def draw_table(which: TableNumber, reports: Mapping[str, Report], out: Path) -> 
     chart.suptitle(f"Table {which}, {TABLES[which].about}: values with 95 % intervals on {clips}", fontsize=10)
     write_chart(out / "table.png", chart)
     return [out / "table.png"]
+
+
+def _draw_scores(panel: "Axes", report: Report) -> None:
+    """Draw the energy score between that of standing still and that of true futures."""
+    labels = {
+        "energy_score_copy": "standing still",
+        "energy_score": report.facts["model"],
+        "energy_score_oracle": "true futures",
+    }
+    shown = {label: report.metrics[name] for name, label in labels.items() if report.metrics[name].value is not None}
+    _bars(panel, list(shown.values()), list(shown), [GREY, BLUE, GREEN])
+    skill = report.metrics["energy_skill"].value
+    panel.set_title("Where points end" + ("" if skill is None else f": skill {skill:.2f}"), fontsize=10)
+    panel.set_ylabel("energy score, px (lower is better)")
+
+
+def _draw_coverage(panel: "Axes", report: Report) -> None:
+    """Draw how much of the truth lies within the samples, and how much should."""
+    levels = (50, 90)
+    covered = [report.metrics[f"coverage_{level}"] for level in levels]
+    _bars(panel, covered, [f"central {level} %" for level in levels], [BLUE, BLUE])
+    for place, level in enumerate(levels):
+        panel.hlines(level / 100, place - 0.45, place + 0.45, color="black", linestyle="--", linewidth=1)
+    panel.set_ylim(0, 1)
+    panel.set_ylabel("share of true ends inside")
+    panel.set_title("Coverage (dashed: calibrated)", fontsize=10)
 
 
 def _draw_points(report: Report, path: Path) -> list[Path]:

@@ -199,8 +199,9 @@ def _whole(at: tuple[float, float]) -> tuple[int, int]:
 
 def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> None:
     """Draw gain and angular error against the asked direction, as on the picture: right is right, down is down."""
-    chart = blank_chart(9.5, 5.4)
+    chart = blank_chart(9.5, 5.2)
     from matplotlib.projections.polar import PolarAxes
+    from matplotlib.ticker import MaxNLocator
 
     chart.set_layout_engine("none")
     angles = 2 * np.pi * np.arange(directions + 1) / directions
@@ -208,7 +209,7 @@ def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> N
         (1, "gain", "measured length / asked length", BLUE),
         (2, "angular_error_deg", "angle between asked and measured, degrees", ORANGE),
     ):
-        axes = PolarAxes(chart, (0.08 + 0.48 * (place - 1), 0.15, 0.37, 0.62))
+        axes = PolarAxes(chart, (0.08 + 0.48 * (place - 1), 0.14, 0.37, 0.67))
         chart.add_axes(axes)
         axes.set_theta_direction(-1)
         around = [metrics[f"{name}_asked_{360 * index / directions:g}"] for index in range(directions)]
@@ -223,6 +224,7 @@ def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> N
         axes.set_ylim(0, max(1.2 if name == "gain" else 20.0, 1.05 * float(np.nanmax(high, initial=0))))
         axes.set_xticks(np.radians([0, 90, 180, 270]), ["right", "down", "left", "up"])
         axes.set_rlabel_position(-22)
+        axes.yaxis.set_major_locator(MaxNLocator(4))
         total = metrics[name]
         mean = "unavailable" if total.value is None else f"mean {total.value:.2f} ({total.low:.2f} to {total.high:.2f})"
         axes.set_title(f"{title}\n{mean}, {total.n} clips", fontsize=10, pad=12)

@@ -1,5 +1,6 @@
 """Clouds of a clip: where the same points end in samples, in true futures, and in further true futures."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -34,6 +35,9 @@ class Calibrator:
         self.reasons: dict[str, str] = {}
         if not self.simulated:
             self.reasons |= dict.fromkeys(("energy_skill", "energy_score_oracle", "likelihood_ranking"), ONE_FUTURE)
+        if not sampler.is_stochastic:
+            one_answer = f"{sampler.name} gives one answer, which has no spread"
+            self.reasons |= dict.fromkeys(("coverage_50", "coverage_90", "spread_error_ratio"), one_answer)
         if not isinstance(sampler, PokeModel):
             self.reasons["likelihood_ranking"] = f"{sampler.name} has no invertible density"
 
@@ -42,24 +46,18 @@ class Calibrator:
         frames = self.clips.clip(question.clip)
         clouds: dict[str, Any]
         if self.simulated:
-            futures = true_futures(self.clips, question.clip, self.samples, seed=self.seed)
-            start = futures.truths.keypoints[0, 0]
-            clouds = {
-                "names": list(futures.keypoint_names),
-                "truths": _ends(futures.truths.frames, start),
-                "oracle": _ends(futures.oracle.frames, start),
-            }
+            clouds = dict(_true_clouds(self.clips, question.clip, self.samples, self.seed))
+            start = np.array(clouds["start"], np.float32)
             if isinstance(self.sampler, PokeModel):
-                ranked = futures.truths.frames[:RANKED]
-                false = other_futures(self.clips, question.clip, len(ranked), seed=self.seed)
-                asked = question.first_pokes(self.pokes)
+                count, asked = min(RANKED, self.samples), question.first_pokes(self.pokes)
+                ranked = true_futures(self.clips, question.clip, count, seed=self.seed).truths.frames
+                false = other_futures(self.clips, question.clip, count, seed=self.seed)
                 clouds["log_p_true"] = _log_p(self.sampler, ranked, asked)
                 clouds["log_p_false"] = _log_p(self.sampler, false, asked)
         else:
             start = grid_points(self.clips.size)
-            clouds = {"truths": _ends(frames[None], start)}
-        clouds |= {"start": _rounded(start), "samples": _ends(self._sampled(question, frames), start)}
-        return clouds
+            clouds = {"start": _rounded(start), "truths": _ends(frames[None], start)}
+        return clouds | {"samples": _ends(self._sampled(question, frames), start)}
 
     def _sampled(self, question: Question, frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "n t h w 3"]:
         context = clip_from_frames(frames[: self.sampler.context])[None]
@@ -67,6 +65,19 @@ class Calibrator:
         sampled = self.sampler.sample_clips(context, [question.first_pokes(self.pokes)], [seeds])[0]
         shown = frames_from_clip(sampled.cpu().clamp(-1, 1))
         return np.concatenate([np.broadcast_to(frames[:1], (len(shown), 1, *frames.shape[1:])), shown], 1)
+
+
+@functools.lru_cache(maxsize=1024)
+def _true_clouds(clips: ClipSet, index: int, count: int, seed: int) -> dict[str, Any]:
+    """Simulate and follow true futures, once for all samplers that a program evaluates."""
+    futures = true_futures(clips, index, count, seed=seed)
+    start = futures.truths.keypoints[0, 0]
+    return {
+        "names": list(futures.keypoint_names),
+        "start": _rounded(start),
+        "truths": _ends(futures.truths.frames, start),
+        "oracle": _ends(futures.oracle.frames, start),
+    }
 
 
 def _ends(clips: UInt8[np.ndarray, "n t h w 3"], start: Float[np.ndarray, "k 2"]) -> list[Any]:

@@ -175,6 +175,8 @@ class _Work:
         if self.model is None:
             self.reasons |= dict.fromkeys(
                 ("nll_bits_per_dim", "round_trip_error"), f"{sampler.name} has no invertible density"
+            ) | dict.fromkeys(
+                ("reconstruction_psnr", "reconstruction_lpips_squeeze"), f"{sampler.name} has no autoencoder"
             )
 
     def measure(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
