@@ -40,7 +40,12 @@ def test_a_model_is_evaluated_and_its_calibration_drawn(ipoke, model_file, clips
 def test_trivial_answers_are_evaluated_by_name(ipoke, clips, tmp_path, name):
     answer = ipoke("evaluate", name, clips, "--out", tmp_path / "report", *FEW)
     assert answer.code == 0, answer.err
-    assert json.loads((tmp_path / "report" / "report.json").read_text())["model"] == name
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert report["model"] == name
+    assert report["metrics"]["ssim"]["value"] is not None
+    for motion in ("poke_reach", "pin_leakage_px", "energy_score", "frechet_motion_grid"):
+        cuts = "cuts to other clips" in (report["metrics"][motion]["reason"] or "")
+        assert cuts == (name == "nearest-clip"), motion
 
 
 def test_a_table_compares_models(ipoke, model_file, clips, tmp_path):

@@ -43,6 +43,11 @@ class ClipSampler(Protocol):
         """Whether samples differ; if not, one is drawn and stands for all."""
         ...
 
+    @property
+    def shows_still(self) -> bool:
+        """Whether its frames show the still's own picture, so that points can be followed from the still into them."""
+        ...
+
     def sample_clips(
         self,
         context: Float[Tensor, "b k 3 s s"],

@@ -239,6 +239,7 @@ class PokeModel(nn.Module):
     context = 1
     """True frames that sampling starts from: the still."""
     is_stochastic = True
+    shows_still = True
 
     @property
     def device(self) -> torch.device:

@@ -39,6 +39,8 @@ class Mover:
 
     name, sha256, size, frames, context = "mover", "1" * 64, tiny.SIZE, tiny.FRAMES, 1
 
+    shows_still = True
+
     def __init__(self, *, obeys: bool = True, is_stochastic: bool = False) -> None:
         self.obeys, self.is_stochastic = obeys, is_stochastic
 

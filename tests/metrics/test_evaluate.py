@@ -35,7 +35,8 @@ FIXED_NAMES = {
 class Truth:
     """A sampler that knows the true clips of a set."""
 
-    name, sha256, size, frames, context, is_stochastic = "truth", "1" * 64, 64, FRAMES, 1, True
+    name, sha256, size, frames, context = "truth", "1" * 64, 64, FRAMES, 1
+    is_stochastic = shows_still = True
 
     def __init__(self, clips: ClipSet) -> None:
         self.clips = {clip[0].tobytes(): clip for clip in map(clips.clip, range(len(clips)))}

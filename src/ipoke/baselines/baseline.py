@@ -23,6 +23,7 @@ class Baseline(nn.Module, ABC):
     context = 1
     """True frames that sampling starts from: the still, or more."""
     is_stochastic = False
+    shows_still = True
     meets_critics = True
     """Whether the discriminators teach it, where the recipe has them."""
     reads_tracks = False

@@ -16,6 +16,7 @@ class CopySource:
     name = "copy-x0"
     context = 1
     is_stochastic = False
+    shows_still = True
 
     def __init__(self, size: int, frames: int) -> None:
         self.size, self.frames = size, frames

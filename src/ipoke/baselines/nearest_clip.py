@@ -32,6 +32,7 @@ class NearestClip:
     name = "nearest-clip"
     context = 1
     is_stochastic = True
+    shows_still = False
 
     def __init__(self, clips: ClipSet) -> None:
         self.clips = clips

@@ -23,7 +23,15 @@ from ipoke.metrics.density import DiagonalGaussian
 from ipoke.metrics.i3d import FEWEST_FRAMES, find_i3d, load_i3d
 from ipoke.metrics.i3d import MISSING as I3D_MISSING
 from ipoke.metrics.keypoints import find_movenet, load_movenet
-from ipoke.metrics.measure import Figures, Instruments, clip_features, measure, measure_density, measure_simulated
+from ipoke.metrics.measure import (
+    Figures,
+    Instruments,
+    clip_features,
+    measure_density,
+    measure_frames,
+    measure_motion,
+    measure_simulated,
+)
 from ipoke.metrics.protocol import Protocol
 from ipoke.metrics.questions import Question, is_simulated, questions_of
 from ipoke.metrics.report import Report, summarise, write_report
@@ -34,6 +42,11 @@ from ipoke.tensors import clip_from_frames
 
 STRIPS = 8
 """Film strips that go with a report."""
+OF_MOTION = (
+    *("poke", "pin", "keypoint", "still_pixels_change", "frechet_motion_grid"),
+    *("energy", "coverage", "spread_error_ratio", "likelihood_ranking"),
+)
+"""Names, or their beginnings, of metrics that follow points from the still."""
 GAUSSIAN_CLIPS = 256
 """Training clips to which the diagonal Gaussian is fitted."""
 
@@ -96,7 +109,7 @@ def evaluate(
         + ["i3d"] * (instruments.i3d is not None)
         + ["keypoints"] * (instruments.keypoints is not None),
     }
-    chosen = _spread(questions, min(settings.calibrated, len(questions)))
+    chosen = _spread(questions, settings.calibrated) if sampler.shows_still else []
     rows, clouds = Rows(out / "clips.jsonl", facts), Rows(out / "calibration.jsonl", facts)
     work = _Work(sampler, test, train, settings, instruments, out, strips={q.clip for q in _spread(questions, STRIPS)})
     todo = [question for question in questions if question.clip not in rows.by_clip]
@@ -172,6 +185,8 @@ class _Work:
         self.calibrator = Calibrator(sampler, test, samples=settings.cloud, pokes=settings.pokes, seed=settings.seed)
         self.gaussian = None if self.model is None or train is None else _fit_gaussian(self.model, train, settings.seed)
         self.reasons = dict(self.calibrator.reasons)
+        if not sampler.shows_still:
+            self.reasons |= dict.fromkeys(OF_MOTION, f"{sampler.name} cuts to other clips, so nothing can be followed")
         if self.model is None:
             self.reasons |= dict.fromkeys(
                 ("nll_bits_per_dim", "round_trip_error"), f"{sampler.name} has no invertible density"
@@ -194,16 +209,18 @@ class _Work:
 
     def _row(self, answer: Answer) -> dict[str, Any]:
         clip, settings = answer.question.clip, self.settings
-        figures: Figures = measure(answer, settings.protocol, self.instruments)
-        if self.simulated:
-            figures |= measure_simulated(answer, self.test.extras(clip)["keypoints"])
+        figures: Figures = measure_frames(answer, settings.protocol, self.instruments)
+        if self.sampler.shows_still:
+            figures |= measure_motion(answer, self.instruments)
+            if self.simulated:
+                figures |= measure_simulated(answer, self.test.extras(clip)["keypoints"])
         if self.model is not None:
             seed = int(np.random.SeedSequence([settings.seed, clip]).generate_state(1)[0])
             figures |= measure_density(self.model, answer, self.gaussian, self.instruments.lpips.get("squeeze"), seed)
         if clip in self.strips:
             both = np.concatenate([answer.frames[None], answer.clips])
             write_png(self.out / "strips" / f"clip-{clip:05d}.png", film_strip(both, answer.pokes))
-        features = clip_features(answer, settings.protocol, self.instruments)
+        features = clip_features(answer, settings.protocol, self.instruments, of_motion=self.sampler.shows_still)
         return {"figures": {name: round(value, 9) for name, value in figures.items()}, "features": features}
 
 

@@ -35,12 +35,17 @@ class Instruments:
     keypoints: KeypointEstimator | None = None
 
 
-def measure(answer: Answer, protocol: Protocol, instruments: Instruments) -> Figures:
-    """Measure what any sampler can be asked for; means over the samples of the clip."""
+def measure_frames(answer: Answer, protocol: Protocol, instruments: Instruments) -> Figures:
+    """Measure frames by themselves; means over the samples of the clip."""
     figures = measure_pixels(answer, protocol)
     for network, lpips in instruments.lpips.items():
         figures |= measure_lpips(answer, lpips, f"lpips_{network}")
-    figures |= measure_pokes(answer) | measure_still(answer)
+    return figures
+
+
+def measure_motion(answer: Answer, instruments: Instruments) -> Figures:
+    """Measure what happens to the still, from which points are followed; means over the samples of the clip."""
+    figures = measure_pokes(answer) | measure_still(answer)
     if instruments.keypoints is not None:
         figures |= measure_keypoints(answer, instruments.keypoints)
     return figures
@@ -136,15 +141,17 @@ def measure_simulated(answer: Answer, keypoints: Float[np.ndarray, "t k 2"]) -> 
     }
 
 
-def clip_features(answer: Answer, protocol: Protocol, instruments: Instruments) -> dict[str, list[list[float]]]:
+def clip_features(
+    answer: Answer, protocol: Protocol, instruments: Instruments, *, of_motion: bool
+) -> dict[str, list[list[float]]]:
     """Give the features of the true clip and of the first sample, by their names, for Frechet distances."""
     first = 0 if protocol.with_source else 1
     pair = [answer.frames[first:], _shown(answer, protocol)[first:]]
     middle = len(answer.target) // 2 - 1
-    features = {
-        "random_conv3d": random_conv3d(np.stack(pair)),
-        "motion_grid": motion_grid(np.stack([one[[middle, -1]] for one in (answer.true_tracks, answer.tracks[0])])),
-    }
+    features = {"random_conv3d": random_conv3d(np.stack(pair))}
+    if of_motion:
+        tracks = (answer.true_tracks, answer.tracks[0])
+        features["motion_grid"] = motion_grid(np.stack([one[[middle, -1]] for one in tracks]))
     if instruments.i3d is not None:
         features["i3d"] = i3d_features(instruments.i3d, np.stack(pair))
     return {name: both.astype(float).round(7).tolist() for name, both in features.items()}

@@ -107,7 +107,7 @@ def summarise(
                 else unavailable(metric.unit, why(metric.name))
             )
     metrics["diversity_lpips"] = _diversity_lpips(metrics)
-    for name in sorted({name for row in rows for name in row["features"]} | {"i3d"}):
+    for name in ("i3d", "motion_grid", "random_conv3d"):
         metric = "fvd_i3d" if name == "i3d" else f"frechet_{name}"
         pairs = [row["features"][name] for row in rows if name in row["features"]]
         metrics[metric] = _frechet(pairs, seed) if pairs else unavailable("", why(metric))
