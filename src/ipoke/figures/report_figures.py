@@ -36,8 +36,9 @@ def draw_report(report: Report, out: Path) -> list[Path]:
     _draw_scores(panels[0], report)
     if spread:
         _draw_coverage(panels[1], report)
-        _histogram(panels[2], np.sum(list(report.ranks.values()), axis=0))
-        panels[2].set_xlabel("rank of the true end among the samples, by coordinate")
+        counts = np.sum(list(report.ranks.values()), axis=0)
+        _histogram(panels[2], counts)
+        panels[2].set_xlabel(f"rank of the true end among {len(counts) - 1} samples")
         panels[2].set_ylabel("frequency (flat is 1)")
         panels[2].set_title("Ranks (dashed: calibrated)", fontsize=10)
     chart.suptitle(f"{report.facts['model']} on {report.facts['clips']}, {report.metrics['energy_score'].n} clips")

@@ -242,6 +242,8 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 ABOUT = {
+    "fvd_i3d": "Frechet distance of I3D logits, clips at 224 px; with_source of the protocol says which frames",
+    "diversity_lpips": "the paper's column, by the first of AlexNet, VGG and SqueezeNet that is there",
     "energy_skill": "1: as good as true futures, 0: as bad as standing still",
     "spread_error_ratio": "1 is calibrated, below 1 over-confident",
     "likelihood_ranking": "how often a true future is likelier than one of another poke; 0.5 is chance",
