@@ -211,6 +211,20 @@ def test_a_run_is_opened_again_with_the_same_settings(tmp_path):
     assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
 
 
+def test_a_run_from_before_a_key_existed_goes_on_with_its_default(tmp_path):
+    Run.open(tmp_path, tiny_recipe(), {})
+    settings = tmp_path / "settings.toml"
+    before = settings.read_text()
+    settings.write_text(before.replace('method = "ipoke"\n', ""))
+    assert settings.read_text() != before
+    Run.open(tmp_path, tiny_recipe(), {})
+    with pytest.raises(InputError, match='method was "ipoke", got "cvae"'):
+        Run.open(tmp_path, tiny_recipe("method=cvae"), {})
+    settings.write_text("no settings")
+    with pytest.raises(InputError, match="other settings"):
+        Run.open(tmp_path, tiny_recipe(), {})
+
+
 def test_a_run_with_other_settings_is_refused_with_every_key_named(tmp_path):
     Run.open(tmp_path / "run", tiny_recipe(), INPUTS)
     other = tiny_recipe("train.latent_flow.batch=3", "autoencoder_losses.perceptual_weights=here", "latent_channels=6")

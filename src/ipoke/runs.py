@@ -5,6 +5,7 @@ import json
 import os
 import struct
 import time
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file, expected the folder of a run; give another --out")
         if settings.exists():
-            _refuse_difference(f"{folder}: run", settings.read_text(encoding="utf-8"), settings_toml(recipe))
+            _refuse_difference(f"{folder}: run", _completed(settings), settings_toml(recipe))
             known = _read_inputs(inputs_file)
             for key in ("clips_sha256", "perceptual_sha256"):
                 if known.get(key) != inputs.get(key):
@@ -217,6 +218,15 @@ def _read_inputs(path: Path) -> dict[str, Any]:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot read what the run was started with ({error}); restore the file") from error
+
+
+def _completed(path: Path) -> str:
+    """Read resolved settings, with the defaults of keys that came after the version that wrote them."""
+    text = path.read_text(encoding="utf-8")
+    try:
+        return settings_toml(parse_recipe(tomllib.loads(text), str(path)))
+    except (InputError, tomllib.TOMLDecodeError):
+        return text
 
 
 def _refuse_difference(what: str, before: str, now: str) -> None:
