@@ -18,7 +18,6 @@ from ipoke.metrics.keypoints import (
     MoveNet,
     find_movenet,
     keypoint_error_px,
-    keypoint_squared_error,
     load_movenet,
     poked_keypoint,
 )
@@ -78,7 +77,6 @@ def test_the_poked_keypoint_is_the_nearest_sure_one():
 def test_errors_in_closed_form():
     estimated, truth = np.array([[3.0, 4.0], [16.0, 0.0]]), np.array([0.0, 0.0])
     assert keypoint_error_px(estimated, truth).tolist() == [5, 16]
-    assert keypoint_squared_error(estimated, truth, size=64) == pytest.approx([25 / 4096, 1 / 16])
 
 
 def test_what_is_missing_is_said_in_one_line(monkeypatch, tmp_path):

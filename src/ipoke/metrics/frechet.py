@@ -18,11 +18,7 @@ KEPT = 0.8
 
 @dataclass(frozen=True)
 class GaussianStatistics:
-    """What is known of a set of features: how many, their mean, and the spread around it, all in float64.
-
-    Statistics of parts merge into those of the whole, so that features need not be held together and the result does
-    not depend on how they were batched.
-    """
+    """What is known of a set of features: how many, their mean, and the spread around it, all in float64."""
 
     count: int
     mean: Float64[np.ndarray, " d"]
@@ -35,14 +31,6 @@ class GaussianStatistics:
         rows = np.asarray(features, np.float64)
         mean = rows.mean(0)
         return cls(len(rows), mean, (rows - mean).T @ (rows - mean))
-
-    def merge(self, other: Self) -> Self:
-        """Give the statistics of both sets together."""
-        count = self.count + other.count
-        apart = other.mean - self.mean
-        mean = self.mean + apart * (other.count / count)
-        between = np.outer(apart, apart) * (self.count * other.count / count)
-        return type(self)(count, mean, self.scatter + other.scatter + between)
 
     @property
     def covariance(self) -> Float64[np.ndarray, "d d"]:

@@ -143,13 +143,3 @@ def keypoint_error_px(estimated: Float[np.ndarray, "n 2"], truth: Float[np.ndarr
     """Give how far a keypoint is from the true one in the last frame of each of n samples, px."""
     difference = np.asarray(estimated, np.float64) - np.asarray(truth, np.float64)
     return np.hypot(difference[:, 0], difference[:, 1])
-
-
-def keypoint_squared_error(
-    estimated: Float[np.ndarray, "n 2"], truth: Float[np.ndarray, "2"], *, size: int
-) -> Float64[np.ndarray, " n"]:
-    """Give the squared distance in shares of the picture's side, as in Fig. 8 of the paper.
-
-    The mean over coordinates, which the released code also prints, is half of it.
-    """
-    return (keypoint_error_px(estimated, truth) / size) ** 2
