@@ -90,6 +90,8 @@ class ClipEncoderSettings(Section):
     sees_tracks: bool = False
     """Also feed where every source pixel is in each frame (2 channels). Differs from the original, which must find
     motion by itself."""
+    sums_up: bool = False
+    """Also add an affine map per cell, fitted to the tracks of the last frame, to the mean; needs ``sees_tracks``."""
 
 
 class ClipDecoderSettings(Section):
@@ -99,6 +101,9 @@ class ClipDecoderSettings(Section):
     rollout_update_bias: float = 0.0
     """Bias of the ConvGRU's update gates at the start. Below 0 a latent is remembered over the whole roll-out; at 0, as
     in the original, half of it is lost at every step."""
+    rollout_straight: bool = False
+    """Add z itself to the states, more with every frame. Differs from the original, which has what the ConvGRU
+    remembers of it."""
     widths: tuple[PositiveInt, ...] = (256, 256, 128, 64)
     """In-block, then one up-block (twice the side) per further entry."""
     spade_width: PositiveInt = 128
@@ -107,6 +112,8 @@ class ClipDecoderSettings(Section):
     output: Literal["paint", "move"] = "paint"
     """``paint``: the paper's, RGB from the last feature map. ``move``: move the source's pixels by a predicted
     displacement and paint only what was hidden; without spade_width, groups and spectral_norm."""
+    maps: bool = False
+    """``move`` only: also say an affine map of motion per cell, which each pixel follows or not."""
     source_widths: tuple[PositiveInt, ...] = ()
     """``move`` only: widths of the source's features, one per entry of ``widths``, coarse to fine."""
 
@@ -123,6 +130,8 @@ class AutoencoderLossSettings(Section):
     """Error of the decoder's motion of the last frame against the optical flow of the clip, px (``move`` only)."""
     motion_between: NonNegative = 0.0
     """The same for the frames before, against the clip's tracks."""
+    going: NonNegative = 0.0
+    """Cross-entropy of which pixels go along, against which of them the optical flow moves (``move`` only)."""
     adversarial_static: NonNegative = 1.0
     adversarial_temporal: NonNegative = 1.0
     feature_matching: NonNegative = 1.0
@@ -185,6 +194,11 @@ class LatentFlowSettings(Section):
     conditional_couplings: bool = False
     logit_bound: Annotated[float, Field(gt=0)] | None = None
     """Bound on the logits of all scales, which keeps the inverse from overflowing; none in the original."""
+    motion_score: NonNegative = 0.0
+    """Weight, nats per px, of the energy score of the motion of two samples, beside the likelihood. Differs from the
+    original, which has the likelihood alone."""
+    motion_score_poked: NonNegative = 0.0
+    """How much more a poked pixel counts in it."""
     train_condition_encoders: bool = False
     """Train the two condition encoders on with the latent flow. Differs from the original, which froze them."""
 
@@ -238,6 +252,14 @@ class TrainSettings(Section):
     sample_every_clips: PositiveInt = 40_000
 
 
+class BudgetSettings(Section):
+    """Time to train in, which decides widths, batches and numbers of clips in the recipe's place."""
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+    device: Literal["cpu", "cuda"] | None = None
+    """On which the hours are spent; the one that is there if unset."""
+
+
 class Recipe(Section):
     """Everything that decides what a run computes."""
 
@@ -257,6 +279,7 @@ class Recipe(Section):
     poke_encoder: ConditionEncoderSettings = ConditionEncoderSettings()
     latent_flow: LatentFlowSettings = LatentFlowSettings()
     train: TrainSettings = TrainSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Recipe":
@@ -291,10 +314,16 @@ class Recipe(Section):
                 f"latent_flow.steps: {levels} levels need latent_channels divisible by a factor above {levels}, "
                 f"got {self.latent_channels} and {factor}"
             )
+        if self.clip_encoder.sums_up and not self.clip_encoder.sees_tracks:
+            raise ValueError("clip_encoder.sums_up: needs clip_encoder.sees_tracks, which brings the tracks")
         if self.autoencoder_losses.motion_between and not self.clip_encoder.sees_tracks:
             raise ValueError(
                 "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks, which brings the tracks"
             )
+        if self.latent_flow.motion_score and self.clip_decoder.output != "move":
+            raise ValueError('latent_flow.motion_score: needs clip_decoder.output = "move", which says motion')
+        if self.latent_flow.motion_score and not self.clip_encoder.sees_tracks:
+            raise ValueError("latent_flow.motion_score: needs clip_encoder.sees_tracks, which brings the tracks")
         if self.pokes.patch % 2 == 0:
             raise ValueError(f"pokes.patch: got {self.pokes.patch}, expected an odd number of px")
         return self
@@ -307,6 +336,11 @@ LATENT_SIDE = 8
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """Name the stages that a recipe trains, in the order in which they run."""
     return STAGES if recipe.method == "ipoke" else (BASELINE_STAGE,)
+
+
+def settings_key(stage: str) -> str:
+    """Say which section of the recipe's ``train`` a stage goes by; a baseline by that of the autoencoder."""
+    return "autoencoder" if stage == BASELINE_STAGE else stage
 
 
 def stage_stream(stage: str) -> int:

@@ -170,7 +170,7 @@ def test_the_moving_decoder_meets_the_source_at_every_side_from_the_latent_grid_
         decoded = autoencoder.decoder(torch.empty(2, 10, 32, 8, 8), source)
     sides = [8, 16, 32, 64, 128][: len(widths)]
     assert scales == [(2, width, side, side) for width, side in zip(widths, sides, strict=True)]
-    channels = {"clip": 3, "paint": 3, "motion": 2, "origin": 2, "shown": 1}
+    channels = {"clip": 3, "paint": 3, "motion": 2, "origin": 2, "shown": 1, "along": 1}
     for name, part in decoded._asdict().items():
         assert part is not None
         assert part.shape == (2, 10, channels[name], size, size)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from answers import DRAG, batch, context, frozen, perturbed
+from answers import DRAG, assert_alike, batch, context, frozen, perturbed
 
 from ipoke.baselines.methods import METHODS, make_baseline
 from ipoke.clip_sampler import ClipSampler
@@ -40,7 +40,7 @@ def test_a_sample_depends_on_its_still_pokes_and_seed_alone(method):
     for row, pokes, seeds in ((0, DRAG, [3, 4]), (1, other, [5, 6])):
         for sample, seed in enumerate(seeds):
             alone = baseline.sample_clips(given[row : row + 1], [pokes], [[seed]])
-            torch.testing.assert_close(together[row, sample], alone[0, 0], atol=1e-4, rtol=0)
+            assert_alike(together[row, sample], alone[0, 0], atol=1e-4)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from answers import DRAG, context, frozen
+from answers import DRAG, assert_alike, context, frozen
 
 from ipoke.baselines.copy_source import CopySource
 from ipoke.baselines.methods import METHODS
@@ -23,7 +23,7 @@ def test_a_baseline_comes_back_from_its_file(method, tmp_path):
     assert not loaded.training
     given = context(0, frames=baseline.context)
     clips = [each.sample_clips(given, [DRAG], [[3]]) for each in (baseline, loaded)]
-    torch.testing.assert_close(*clips, atol=0.05, rtol=0)
+    assert_alike(*clips, atol=0.05)
     loaded.save(tmp_path / "again.safetensors", loaded.facts)
     assert load_sampler(tmp_path / "again.safetensors", None).sha256 == loaded.sha256 != baseline.sha256
 

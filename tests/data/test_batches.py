@@ -14,7 +14,7 @@ from ipoke.data.batches import (
     training_batches,
     training_item,
 )
-from ipoke.data.tracks import tracks
+from ipoke.data.tracks import tracks_to
 from ipoke.errors import InputError
 from ipoke.settings import AugmentSettings, PokeSettings
 from numbered import FRAMES, SIZE, Clips
@@ -151,7 +151,8 @@ def test_a_batch_has_the_tracks_of_its_items_where_asked():
     batch = training_batch(clips, POKES, AUGMENT, **arguments, with_tracks=True)
     for k in range(12):
         item = training_item(clips, POKES, AUGMENT, seed=2, n=30 + k)
-        np.testing.assert_array_equal(batch.tracks[k].numpy(), tracks(item.frames))
+        np.testing.assert_array_equal(batch.tracks[k].numpy(), tracks_to(item.frames, item.optical_flow))
+        np.testing.assert_allclose(batch.tracks[k, -1].numpy(), item.optical_flow, atol=1e-5)
     assert batch.is_zero_poke.any()
     assert not batch.tracks[batch.is_zero_poke].any()
     assert batch.tracks[~batch.is_zero_poke].any()

@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -14,6 +15,7 @@ from ipoke.autoencoder.latent_rollout import LatentRollout
 from ipoke.autoencoder.moving_decoder import MovingDecoder
 from ipoke.autoencoder.painting_decoder import PaintingDecoder
 from ipoke.compiled.library import compiled
+from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.tracks import tracks as find_tracks
 from ipoke.nn.prepared import Prepared, is_for_sampling
 from ipoke.nn.spade import Modulation
@@ -30,7 +32,12 @@ class ClipAutoencoder(nn.Module):
         super().__init__()
         self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels)
         decoder = recipe.clip_decoder
-        self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
+        self.rollout = LatentRollout(
+            recipe.latent_channels,
+            decoder.rollout_layers,
+            decoder.rollout_update_bias,
+            recipe.clip.frames if decoder.rollout_straight else None,
+        )
         self.decoder = make_decoder(decoder, recipe.latent_channels)
         self.sampling_precision = torch.float32
         """Of the decoder's networks where no gradients are asked for."""
@@ -44,7 +51,8 @@ class ClipAutoencoder(nn.Module):
         An encoder that sees ``tracks`` finds them in the clip where they are not given.
         """
         if self.encoder.sees_tracks and tracks is None:
-            tracks = torch.stack([torch.from_numpy(find_tracks(frames_from_clip(one))) for one in clip]).to(clip.device)
+            found = [find_tracks(frames_from_clip(one), estimate_with_dis) for one in clip]
+            tracks = torch.from_numpy(np.stack(found)).to(clip.device)
         return self.encoder(clip, tracks)
 
     def decode(
@@ -61,6 +69,18 @@ class ClipAutoencoder(nn.Module):
         if only is not None:
             states = states[:, only]
         return self.decode_states(states, source, modulations)
+
+    def motion(
+        self, z: Float[Tensor, "b c h w"], source: Float[Tensor, "b 3 s s"], frames: int, *, only: list[int]
+    ) -> Float[Tensor, "b t 2 s s"]:
+        """Say where the source's pixels go in some of ``frames`` frames, px; with gradients, and no frames are made.
+
+        Raises:
+            ValueError: The decoder paints, and so says no motion.
+        """
+        if not isinstance(self.decoder, MovingDecoder):
+            raise ValueError("motion: got a decoder that paints, expected one that moves")
+        return self.decoder.motion(self.rollout(z, frames)[:, only], self.decoder.modulations(source))
 
     def decode_states(
         self,

@@ -5,9 +5,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX, NUMBERS, fitted
 from ipoke.nn.normalisation import group_norm
 from ipoke.nn.residual3d import ResidualBlock3d
-from ipoke.settings import ClipEncoderSettings
+from ipoke.settings import LATENT_SIDE, ClipEncoderSettings
 
 
 class ClipEncoder(nn.Module):
@@ -20,6 +21,7 @@ class ClipEncoder(nn.Module):
         super().__init__()
         widths, strides = settings.widths, settings.strides
         self.sees_change, self.sees_tracks = settings.sees_change, settings.sees_tracks
+        self.sums_up = settings.sums_up
         inputs = 3 + 3 * self.sees_change + 2 * self.sees_tracks
         self.stem = nn.Sequential(
             nn.Conv3d(inputs, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
@@ -33,6 +35,9 @@ class ClipEncoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.mean = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
         self.logvar = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
+        if self.sums_up:
+            self.sum_up = nn.Conv2d(NUMBERS, latent_channels, 1, bias=False)
+            nn.init.dirac_(self.sum_up.weight)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -44,8 +49,9 @@ class ClipEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "b c_z h_z w_z"], Float[Tensor, "b c_z h_z w_z"]]:
         """Return mean and log-variance of the latent, float32.
 
-        Tracks (px) are those of `ipoke.data.tracks`, for an encoder that sees them. Time that the strides leave over is
-        averaged, so any number of frames is read.
+        Tracks (px) are those of `ipoke.data.tracks`, for an encoder that sees them. One that sums them up adds how each
+        cell moves by the last frame to the mean, at first as the latent's first channels, so that motion is there from
+        the start. Time that the strides leave over is averaged, so any number of frames is read.
         """
         seen = [clip]
         if self.sees_change:
@@ -54,13 +60,12 @@ class ClipEncoder(nn.Module):
             if tracks is None or tracks.shape[1] != clip.shape[1] - 1:
                 got = "none" if tracks is None else tracks.shape[1]
                 raise ValueError(f"clip encoder: tracks: got {got}, expected {clip.shape[1] - 1}, one per later frame")
-            seen.append(F.pad(tracks / TRACK_UNIT_PX, (0, 0, 0, 0, 0, 0, 1, 0)))
+            seen.append(F.pad(tracks / MOTION_UNIT_PX, (0, 0, 0, 0, 0, 0, 1, 0)))
         features = self.blocks(self.stem(torch.cat(seen, 2).transpose(1, 2))).mean(2)
-        return self.mean(features).float(), self.logvar(features).float()
-
-
-TRACK_UNIT_PX = 4.0
-"""Displacement that counts as 1 at the input of the encoder."""
+        mean = self.mean(features).float()
+        if self.sums_up and tracks is not None:
+            mean = mean + self.sum_up(fitted(tracks[:, -1], LATENT_SIDE) / MOTION_UNIT_PX).float()
+        return mean, self.logvar(features).float()
 
 
 def sample_posterior(

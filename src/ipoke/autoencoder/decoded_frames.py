@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class DecodedFrames(NamedTuple):
-    """Frames in [-1, 1] and how they came about; the last three are None where the decoder only paints."""
+    """Frames in [-1, 1] and how they came about; the last ones are None where the decoder only paints."""
 
     clip: Float[Tensor, "b t 3 s s"]
     paint: Float[Tensor, "b t 3 s s"]
@@ -17,10 +17,12 @@ class DecodedFrames(NamedTuple):
     """Where each pixel of the frame comes from in the source, relative to itself, px."""
     shown: Float[Tensor, "b t 1 s s"] | None
     """Share of each pixel that is the moved source; the rest is painted."""
+    along: Float[Tensor, "b t 1 s s"] | None = None
+    """Logit of whether each pixel of the source goes along with what moves around it; in training alone."""
 
     def cpu(self) -> "DecodedFrames":
         """Bring everything to the CPU."""
-        by_motion = (self.motion, self.origin, self.shown)
+        by_motion = (self.motion, self.origin, self.shown, self.along)
         return DecodedFrames(
             self.clip.cpu(), self.paint.cpu(), *(None if part is None else part.cpu() for part in by_motion)
         )

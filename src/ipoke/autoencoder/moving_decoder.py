@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX, NEIGHBOURS, NUMBERS, chosen
 from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.autoencoder.fill import filled
 from ipoke.autoencoder.splat import arrival, origins, wholeness
@@ -33,7 +34,9 @@ class MovingDecoder(nn.Module):
     Differs from the original, which paints every pixel (see `PaintingDecoder`). Motion is said of the source's pixels,
     on the source's grid: there lie the edges of things, the pokes, and the optical flow that teaches it. Source
     features scale and shift the states' features as in SPADE, without its normalisation, which would take away how far
-    things move. How far they go is said coarsely, whether a pixel goes along finely, so that parts end sharply. What
+    things move. How far they go is said coarsely: smooth fields, and, where the settings say so, an affine map per
+    cell. Whether a pixel goes along, and which of the maps around it it follows, is said finely, so that parts end
+    sharply. What
     arrives at a place hides what is behind it; where nothing arrives, something hidden comes to light: it is filled in
     from what is shown around it, and retouched.
     """
@@ -52,14 +55,21 @@ class MovingDecoder(nn.Module):
         )
         self.inner = nn.ModuleList(PlainResidualBlock(width) for width in widths[:-1])
         self.coarse_motion = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in widths[:-1])
+        self.has_maps = settings.maps
+        if self.has_maps:
+            self.maps = nn.Conv2d(latent_channels, NUMBERS, 1)
+            self.other_maps = nn.Conv2d(widths[0], NUMBERS, 3, padding=1)
+            self.choose = nn.Conv2d(widths[-1], NEIGHBOURS, 3, padding=1)
         self.last = nn.Conv2d(widths[-1], 8, 3, padding=1)
         self._begin_with_the_source()
 
     def _begin_with_the_source(self) -> None:
-        """Start from no motion, with the source shown almost everywhere."""
-        for head in self.coarse_motion:
+        """Start from the motion that a latent begins with, with the source shown almost everywhere."""
+        for head in (*self.coarse_motion, *((self.maps, self.other_maps, self.choose) if self.has_maps else ())):
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
+        if self.has_maps:
+            nn.init.dirac_(self.maps.weight)
         with torch.no_grad():
             nn.init.zeros_(self.last.weight)
             if self.last.bias is not None:
@@ -84,28 +94,40 @@ class MovingDecoder(nn.Module):
     ) -> DecodedFrames:
         """Decode roll-out states into frames, of which the moved part lies in [-1, 1] like the painted one."""
         said, coarse = self.say(states, modulations or self.modulations(source))
-        parts = self._show(said.float(), _doubled(coarse), source.float(), states.shape[1])
-        return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in parts))
+        parts = self._show(said, _doubled(coarse), source.float(), states.shape[1])
+        return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in (*parts, said[:, 7:])))
+
+    def motion(self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]) -> Float[Tensor, "b t 2 s s"]:
+        """Say where the source's pixels go, px, and make no frames of it."""
+        said, coarse = self.say(states, modulations)
+        return _moves(said, _doubled(coarse))[0].unflatten(0, states.shape[:2])
 
     def say(
         self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]
     ) -> tuple[Float[Tensor, "bt 8 s s"], Float[Tensor, "bt 3 s2 s2"]]:
         """Say of each frame retouch, fine motion, its order, gate and whether it goes along; and coarse motion.
 
-        Coarse motion and its order, float32, are said on a grid of half the side and doubled before they are added.
+        All float32. Coarse motion and its order are said on a grid of half the side and doubled before they are added.
         """
-        x = F.silu(_modulated(self.enter[0](states.flatten(0, 1)), modulations[0]))
-        coarse = None
+        states = states.flatten(0, 1)
+        x = F.silu(_modulated(self.enter[0](states), modulations[0]))
+        coarse = maps = None
         for inner, head, enter, modulation in zip(
             self.inner, self.coarse_motion, self.enter[1:], modulations[1:], strict=True
         ):
             x = inner(x)
+            if self.has_maps and maps is None:
+                maps = MOTION_UNIT_PX * (self.maps(states) + self.other_maps(x)).float()
             motion = head(x).float()
             coarse = motion if coarse is None else _doubled(coarse) + motion
             x = F.silu(_modulated(enter(_doubled(x)), modulation))
         if coarse is None:
             raise AssertionError("a decoder has at least two widths")
-        return self.last(x), coarse
+        said = self.last(x).float()
+        if maps is None:
+            return said, coarse
+        retouch, fine, others = said.split([3, 2, 3], 1)
+        return torch.cat([retouch, fine + chosen(maps, self.choose(x).float()), others], 1), coarse
 
     def _show(
         self,
@@ -115,16 +137,23 @@ class MovingDecoder(nn.Module):
         frames: int,
     ) -> tuple[Tensor, ...]:
         """Turn what was said into clip, paint, motion, origin and what is shown, frame by frame."""
-        retouch, fine, gate, along = said.split([3, 3, 1, 1], 1)
-        moves = coarse + fine
-        motion = along.sigmoid() * moves[:, :2]
-        order = moves[:, 2:] + ORDER_PER_PX * motion.detach().norm(dim=1, keepdim=True)
+        motion, order = _moves(said, coarse)
+        retouch, gate = said[:, :3], said[:, 6:7]
         whole = wholeness(motion)
         origin = origins(motion, (order - LARGEST_ORDER * (1 - whole)).clamp(-LARGEST_ORDER, LARGEST_ORDER))
         shown = arrival(motion, origin) * warp(whole, origin) * gate.sigmoid()
         moved = warp(source[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1), origin)
         paint = (_retouchable(moved, origin, shown) + retouch).tanh()
         return torch.lerp(paint, moved, shown), paint, motion, origin, shown
+
+
+def _moves(
+    said: Float[Tensor, "n 8 s s"], coarse: Float[Tensor, "n 3 s s"]
+) -> tuple[Float[Tensor, "n 2 s s"], Float[Tensor, "n 1 s s"]]:
+    """Put together where each pixel goes, px, and its order, nats."""
+    moves = coarse + said[:, 3:6]
+    motion = said[:, 7:].sigmoid() * moves[:, :2]
+    return motion, moves[:, 2:] + ORDER_PER_PX * motion.detach().norm(dim=1, keepdim=True)
 
 
 @torch.no_grad()

@@ -16,8 +16,7 @@ from ipoke.model import PokeModel
 from ipoke.runs import Run
 from ipoke.scenes import write_scenes
 from ipoke.settings import STAGES, Recipe
-from ipoke.training.loop import Loop
-from ipoke.training.parallel import Workers
+from ipoke.training.speed import bare_loop, timed_steps
 from ipoke.training.stage import Moment
 from ipoke.training.train import loader_threads, make_stage
 
@@ -46,14 +45,6 @@ class StageSpeed(NamedTuple):
     waiting: float | None
     """Share of the time in which a step had to wait for its data."""
     note: str | None
-
-
-class _Silent:
-    def progress(self, stage: str, clips: int, total: int, figures: dict[str, float]) -> None:
-        """Say nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
 
 
 def measure(
@@ -119,22 +110,8 @@ def _batches(name: str, recipe: Recipe, data: ClipSet, batch: int) -> Iterator[B
 def _lean(name: str, recipe: Recipe, data: ClipSet, run: Run, seconds: float, device: torch.device) -> StageSpeed:
     torch.manual_seed(0)
     stage = make_stage(name, PokeModel(recipe), None, device)
-    loop = _loop(stage, run)
     batch = stage.settings.batch
-    batches = _batches(name, recipe, data, batch)
-    first = next(batches)
-    stage.begin(first, _moment())
-    loop.step(first)
-    begun, steps, waited = time.perf_counter(), 0, 0.0
-    while time.perf_counter() - begun < seconds:
-        start = time.perf_counter()
-        given = next(batches)
-        waited += time.perf_counter() - start
-        loop.step(given)
-        loop.clips += batch
-        loop.average.update(stage.players[loop.kept], clips=loop.clips, batch=batch)
-        steps += 1
-    took = time.perf_counter() - begun
+    timed = timed_steps(bare_loop(stage, run), _batches(name, recipe, data, batch), seconds)
     batches = _batches(name, recipe, data, batch)
     next(batches)
     begun, made = time.perf_counter(), 0
@@ -142,7 +119,7 @@ def _lean(name: str, recipe: Recipe, data: ClipSet, run: Run, seconds: float, de
         next(batches)
         made += batch
     alone = made / (time.perf_counter() - begun)
-    speed = (round(steps * batch / took, 2), round(alone, 2), round(waited / took, 4))
+    speed = (round(timed.clips_per_s, 2), round(alone, 2), round(timed.waited / timed.seconds, 4))
     return StageSpeed(name, recipe.name, batch, stage.settings.precision, *speed, None)
 
 
@@ -153,7 +130,7 @@ def _reference(name: str, recipe: Recipe, data: ClipSet, run: Run, device: torch
         seconds, note = _gradient(recipe, batch, device)
     else:
         torch.manual_seed(0)
-        loop = _loop(make_stage(name, PokeModel(recipe), None, device), run)
+        loop = bare_loop(make_stage(name, PokeModel(recipe), None, device), run)
         seconds = min(_timed(lambda: loop.step(batch)) for _ in range(REFERENCE_STEPS))
         note = f"batch of {getattr(recipe.train, name).batch} in the paper"
     speed = None if seconds is None else round(REFERENCE_BATCH / seconds, 4)
@@ -175,19 +152,6 @@ def _gradient(recipe: Recipe, batch: Batch, device: torch.device) -> tuple[float
 
     seconds = min(_timed(descend) for _ in range(REFERENCE_STEPS))
     return seconds, "the gradient alone, without an optimiser's step"
-
-
-def _loop(stage: Any, run: Run) -> Loop:
-    return Loop(
-        stage,
-        run,
-        seed=0,
-        checkpoint_every_clips=10**9,
-        sample_every_clips=10**9,
-        workers=Workers(stage.device),
-        reporter=_Silent(),
-        should_stop=lambda: False,
-    )
 
 
 def _moment() -> Moment:

@@ -47,6 +47,7 @@ def prepare(
     test_fraction: float | None = None,
     test_videos: str | None = None,
     workers: Count | None = None,
+    ray: str | None = None,
 ) -> None:
     """Turn videos and folders of videos, or one of the paper's data sets, into a prepared set.
 
@@ -63,6 +64,7 @@ def prepare(
         test_fraction: Share of the videos to hold out; 0.1 if neither this nor --test-videos is given.
         test_videos: Hold out the videos whose name matches this pattern.
         workers: Processes; as many as there are cores if unset.
+        ray: Do the work on a Ray cluster: its address, auto for the one that this machine belongs to, or local.
     """
     from ipoke.data.prepare import prepare as prepare_videos
 
@@ -79,6 +81,7 @@ def prepare(
             test_fraction=test_fraction,
             test_videos=test_videos,
             workers=workers or cores(),
+            ray=ray,
             progress=lambda done, total, _: report(done, total),
         )
     for line in result.lines():

@@ -21,7 +21,7 @@ from ipoke.data.augment import apply, draw
 from ipoke.data.balance import Objects, balanced_clip_index, object_of_turn
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import foreground_mask, poke_map, sample_pins, sample_pokes, zero_poke
-from ipoke.data.tracks import tracks
+from ipoke.data.tracks import tracks_to
 from ipoke.errors import InputError
 from ipoke.settings import AugmentSettings, PokeSettings
 from ipoke.tensors import clip_from_frames
@@ -55,7 +55,8 @@ class Batch(NamedTuple):
     optical_flow: Float[Tensor, "b 2 s s"]
     is_zero_poke: Bool[Tensor, " b"]
     tracks: Float[Tensor, "b t2 2 s s"]
-    """As of `ipoke.data.tracks`, from frame 0 to each later one; of no frame where they were not asked for."""
+    """As of `ipoke.data.tracks`, from frame 0 to each later one, the last being ``optical_flow``; of no frame where
+    they were not asked for."""
 
 
 @dataclass(frozen=True)
@@ -248,7 +249,7 @@ def _collate(items: list[Item], patch: int, *, with_tracks: bool) -> Batch:
         poke_map=torch.from_numpy(np.stack([poke_map(item.pokes, size, patch) for item in items])),
         optical_flow=torch.from_numpy(np.stack([item.optical_flow for item in items])),
         is_zero_poke=torch.tensor([item.is_zero_poke for item in items]),
-        tracks=torch.from_numpy(np.stack([tracks(item.frames) for item in items]))
+        tracks=torch.from_numpy(np.stack([tracks_to(item.frames, item.optical_flow) for item in items]))
         if with_tracks
         else torch.zeros(len(items), 0, 2, size, size),
     )

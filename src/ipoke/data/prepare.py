@@ -24,6 +24,7 @@ from ipoke.data.discover import (
     source_id,
 )
 from ipoke.data.extract import VideoJob
+from ipoke.data.ray_workers import extract_on_ray
 from ipoke.data.workers import extract_in_order
 from ipoke.errors import InputError
 
@@ -93,6 +94,7 @@ def prepare(
     test_fraction: float | None = None,
     test_videos: str | None = None,
     workers: int = 1,
+    ray: str | None = None,
     progress: Progress | None = None,
 ) -> PrepareReport:
     """Turn videos into a prepared set; the same command finishes a run that was stopped at any moment.
@@ -110,6 +112,7 @@ def prepare(
         test_fraction: Share of the videos that is held out, 0.1 if neither this nor ``test_videos`` is given.
         test_videos: Pattern such as ``*_wave2*`` of the names or paths to hold out.
         workers: Processes; with 1 the work is done in this one.
+        ray: Address of a Ray cluster on which the work is done instead, see `extract_on_ray`.
         progress: Told after each video.
 
     Raises:
@@ -149,7 +152,8 @@ def prepare(
     with ClipWriter(out, settings=settings) as writer:
         before = len(writer.rows)
         jobs, repeated = _jobs(found.videos, writer, settings, fraction, layout.rate_hz if layout else None)
-        for count, (row, segments) in enumerate(extract_in_order(jobs, workers), start=before + 1):
+        extracted = extract_in_order(jobs, workers) if ray is None else extract_on_ray(jobs, ray, workers)
+        for count, (row, segments) in enumerate(extracted, start=before + 1):
             writer.add_encoded(row, segments)
             if progress is not None:
                 progress(count, before + len(jobs), row.video)

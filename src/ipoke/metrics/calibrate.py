@@ -11,9 +11,10 @@ from ipoke.clip_sampler import ClipSampler
 from ipoke.data.clips import ClipSet
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
+from ipoke.data.tracks import tracks_to
 from ipoke.metrics.answer import seeds_of
 from ipoke.metrics.questions import Question, is_simulated
-from ipoke.metrics.true_futures import followed_points, grid_points, other_futures, true_futures
+from ipoke.metrics.true_futures import Futures, followed_points, grid_points, other_futures, true_futures
 from ipoke.model import PokeModel
 from ipoke.tensors import clip_from_frames, frames_from_clip
 
@@ -50,7 +51,7 @@ class Calibrator:
             start = np.array(clouds["start"], np.float32)
             if isinstance(self.sampler, PokeModel):
                 count, asked = min(RANKED, self.samples), question.first_pokes(self.pokes)
-                ranked = true_futures(self.clips, question.clip, count, seed=self.seed).truths.frames
+                ranked = true_futures(self.clips, question.clip, count, seed=self.seed).truths
                 false = other_futures(self.clips, question.clip, count, seed=self.seed)
                 clouds["log_p_true"] = _log_p(self.sampler, ranked, asked)
                 clouds["log_p_false"] = _log_p(self.sampler, false, asked)
@@ -89,10 +90,11 @@ def _rounded(points: Float[np.ndarray, "..."]) -> list[Any]:
 
 
 @torch.no_grad()
-def _log_p(model: PokeModel, clips: UInt8[np.ndarray, "n t h w 3"], pokes: tuple[Poke, ...]) -> list[float]:
-    """Give the log-likelihood of clips of one still under the same pokes, of their latents' means, nats."""
-    batch = torch.stack([clip_from_frames(clip) for clip in clips]).to(model.device)
+def _log_p(model: PokeModel, futures: Futures, pokes: tuple[Poke, ...]) -> list[float]:
+    """Give the log-likelihood of futures of one still under the same pokes, of their latents' means, nats."""
+    batch = torch.stack([clip_from_frames(clip) for clip in futures.frames]).to(model.device)
+    followed = np.stack([tracks_to(*one) for one in zip(futures.frames, futures.optical_flow, strict=True)])
     drawn = torch.from_numpy(poke_map(pokes, model.size, model.recipe.pokes.patch))[None].to(model.device)
-    z, _ = model.encode(batch)
+    z, _ = model.encode(batch, torch.from_numpy(followed).to(model.device))
     cond = model.condition(batch[:1, 0], drawn).expand(len(z), -1, -1, -1)
     return [round(value, 4) for value in model.latent_flow.log_prob(z, cond).tolist()]

@@ -27,6 +27,7 @@ from ipoke.metrics.measure import (
     Figures,
     Instruments,
     clip_features,
+    encode_one,
     measure_density,
     measure_frames,
     measure_motion,
@@ -38,7 +39,6 @@ from ipoke.metrics.report import Report, summarise, write_report
 from ipoke.metrics.rows import Rows
 from ipoke.model import PokeModel
 from ipoke.render import film_strip
-from ipoke.tensors import clip_from_frames
 
 STRIPS = 8
 """Film strips that go with a report."""
@@ -216,7 +216,8 @@ class _Work:
                 figures |= measure_simulated(answer, self.test.extras(clip)["keypoints"])
         if self.model is not None:
             seed = int(np.random.SeedSequence([settings.seed, clip]).generate_state(1)[0])
-            figures |= measure_density(self.model, answer, self.gaussian, self.instruments.lpips.get("squeeze"), seed)
+            lpips, optical_flow = self.instruments.lpips.get("squeeze"), self.test.optical_flow(clip)
+            figures |= measure_density(self.model, answer, optical_flow, self.gaussian, lpips, seed)
         if clip in self.strips:
             both = np.concatenate([answer.frames[None], answer.clips])
             write_png(self.out / "strips" / f"clip-{clip:05d}.png", film_strip(both, answer.pokes))
@@ -258,7 +259,7 @@ def _fit_gaussian(model: PokeModel, train: ClipSet, seed: int) -> DiagonalGaussi
     generator = torch.Generator().manual_seed(seed)
     latents = []
     for index in np.unique(np.linspace(0, len(train) - 1, GAUSSIAN_CLIPS).round().astype(int)):
-        mean, logvar = model.encode(clip_from_frames(train.clip(int(index)))[None].to(model.device))
+        mean, logvar = encode_one(model, train.clip(int(index)), train.optical_flow(int(index)))
         latents.append(sample_posterior(mean, logvar, generator).cpu())
     return DiagonalGaussian(torch.cat(latents))
 

@@ -5,11 +5,13 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
 
 from ipoke.autoencoder.clip_encoder import sample_posterior
 from ipoke.autoencoder.lpips import Lpips, Network
 from ipoke.data.pokes import poke_map
+from ipoke.data.tracks import tracks_to
 from ipoke.metrics.answer import Answer
 from ipoke.metrics.clip_features import motion_grid, random_conv3d
 from ipoke.metrics.density import DiagonalGaussian, bits_per_dim
@@ -164,13 +166,26 @@ def _shown(answer: Answer, protocol: Protocol) -> UInt8[np.ndarray, "t h w 3"]:
     return np.concatenate([answer.frames[:1], levels])
 
 
+def encode_one(
+    model: PokeModel, frames: UInt8[np.ndarray, "t h w 3"], optical_flow: Float32[np.ndarray, "2 h w"]
+) -> tuple[Float[Tensor, "1 c h w"], Float[Tensor, "1 c h w"]]:
+    """Encode a clip of a set with the set's optical flow, as in training; mean and log-variance of its latent."""
+    followed = torch.from_numpy(tracks_to(frames, optical_flow))[None].to(model.device)
+    return model.encode(clip_from_frames(frames)[None].to(model.device), followed)
+
+
 @torch.no_grad()
 def measure_density(
-    model: PokeModel, answer: Answer, gaussian: DiagonalGaussian | None, lpips: Lpips | None, seed: int
+    model: PokeModel,
+    answer: Answer,
+    optical_flow: Float32[np.ndarray, "2 h w"],
+    gaussian: DiagonalGaussian | None,
+    lpips: Lpips | None,
+    seed: int,
 ) -> Figures:
     """Measure what only an exact density tells: bits per dimension, and whether residuals lead back to latents."""
     clip = clip_from_frames(answer.frames)[None].to(model.device)
-    mean, logvar = model.encode(clip)
+    mean, logvar = encode_one(model, answer.frames, optical_flow)
     maps = torch.from_numpy(poke_map(answer.pokes, model.size, model.recipe.pokes.patch))[None].to(model.device)
     cond = model.condition(clip[:, 0], maps)
     z = sample_posterior(mean, logvar, torch.Generator().manual_seed(seed))

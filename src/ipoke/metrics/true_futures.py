@@ -28,6 +28,8 @@ class Futures:
     """Frame 0 of each is the still."""
     keypoints: Float32[np.ndarray, "n t k 2"]
     """Exact."""
+    optical_flow: Float32[np.ndarray, "n 2 h w"]
+    """Exact, from frame 0 to the last."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def true_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> TrueFuture
     return TrueFutures(poke, played[0].keypoint_names, _collected(played[::2]), _collected(played[1::2]))
 
 
-def other_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> UInt8[np.ndarray, "n t h w 3"]:
+def other_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> Futures:
     """Simulate what happens to the still of a clip under ``n`` other pokes, a false future of the clip's poke each.
 
     Raises:
@@ -69,9 +71,7 @@ def other_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> UInt8[np.
     scene, _ = _scene_of(clips, index)
     rng = np.random.default_rng([OTHER_STREAM, seed, index])
     seeds = rng.integers(2**32, size=n)
-    return np.stack(
-        [scene.play(scene.draw_poke(rng), future_seed=int(one), frames=clips.frames).frames for one in seeds]
-    )
+    return _collected([scene.play(scene.draw_poke(rng), future_seed=int(one), frames=clips.frames) for one in seeds])
 
 
 def followed_points(
@@ -123,4 +123,5 @@ def _scene_of(clips: ClipSet, index: int) -> tuple[Scene, Poke]:
 
 
 def _collected(played: list[SceneClip]) -> Futures:
-    return Futures(np.stack([clip.frames for clip in played]), np.stack([clip.keypoints for clip in played]))
+    parts = zip(*((clip.frames, clip.keypoints, clip.optical_flow) for clip in played), strict=True)
+    return Futures(*(np.stack(part) for part in parts))

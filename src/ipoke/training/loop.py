@@ -56,7 +56,23 @@ class Loop:
         workers: Workers,
         reporter: Reporter,
         should_stop: Callable[[], bool],
+        limit_s: float | None = None,
     ) -> None:
+        """Prepare to train a stage.
+
+        Args:
+            stage: What is trained.
+            run: Where files go.
+            seed: Decides everything random.
+            checkpoint_every_clips: How often all that is needed to go on is written.
+            sample_every_clips: How often a picture is drawn.
+            workers: The processes that train together.
+            reporter: Told of progress.
+            should_stop: Asked after every step.
+            limit_s: Seconds after which the stage ends, with what it has seen by then; its learning rate and whatever
+                else goes by progress follow the time as soon as that is ahead of the clips. The time counts on when
+                a run is resumed, not in between.
+        """
         self.stage, self.run, self.seed = stage, run, seed
         self.checkpoint_every_clips, self.sample_every_clips = checkpoint_every_clips, sample_every_clips
         self.workers, self.reporter, self.should_stop = workers, reporter, should_stop
@@ -74,6 +90,10 @@ class Loop:
         self.kept = next(iter(stage.players))
         self.average = WeightAverage(stage.players[self.kept], settings.ema_half_life_clips)
         self.clips = 0
+        self.limit_s = limit_s
+        self.seconds = 0.0
+        """Spent on the stage, up to the last step."""
+        self._ended = False
 
     def train(self, batches_from: Callable[[int], Iterator[Batch]]) -> None:
         """Train from the last checkpoint, if there is one, to the end of the stage.
@@ -87,9 +107,9 @@ class Loop:
         """
         settings = self.stage.settings
         self._resume()
-        started, first_clips, logged = time.monotonic(), self.clips, 0.0
+        started, first_clips, logged, before_s = time.monotonic(), self.clips, 0.0, self.seconds
         with closing(batches_from(self.clips)) as batches:  # ty: ignore[invalid-argument-type]
-            while self.clips < settings.clips:
+            while not self._is_finished():
                 batch = Batch(*(part.to(self.stage.device) for part in next(batches)))
                 if self.clips == 0:
                     self.stage.begin(batch, self._moment())
@@ -99,8 +119,9 @@ class Loop:
                 figures = self.step(batch)
                 before, self.clips = self.clips, self.clips + settings.batch
                 self.average.update(self.stage.players[self.kept], clips=self.clips, batch=settings.batch)
-                finished = self.clips >= settings.clips
                 now = time.monotonic()
+                self.seconds = self.workers.first(before_s + now - started, self.stage.device)
+                finished = self._is_finished()
                 if now - logged > LOG_EVERY_S or finished:
                     logged = now
                     self._log(figures, (self.clips - first_clips) / (now - started))
@@ -118,12 +139,23 @@ class Loop:
             [self.seed, stage_stream(self.stage.name), self.workers.rank, self.clips]
         ).generate_state(2, np.uint64)
         generator = torch.Generator().manual_seed(int(words[0] >> 1))
-        return Moment(self.clips, self.clips / self.stage.settings.clips, generator)
+        return Moment(self.clips, self.due / self.stage.settings.clips, generator)
+
+    @property
+    def due(self) -> int:
+        """Clips that should have been seen by now; more than have been only where time runs ahead."""
+        if self.limit_s is None:
+            return self.clips
+        total = self.stage.settings.clips
+        return min(total, max(self.clips, int(total * self.seconds / self.limit_s)))
+
+    def _is_finished(self) -> bool:
+        return self._ended or self.due >= self.stage.settings.clips
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
         """Take one step: every player's turn, on one batch; give losses and figures."""
         settings = self.stage.settings
-        rate = learning_rate(settings, self.clips)
+        rate = learning_rate(settings, self.due)
         figures: dict[str, Tensor] = {}
         for module in self.stage.players.values():
             module.train()
@@ -164,7 +196,7 @@ class Loop:
         values = self.workers.mean(torch.stack([figures[name].float() for name in names]))
         row = dict(zip(names, (round(v, 6) for v in values.tolist()), strict=True))
         if self.workers.is_first:
-            rate = learning_rate(self.stage.settings, self.clips)
+            rate = learning_rate(self.stage.settings, self.due)
             self.run.log(
                 {
                     "stage": self.stage.name,
@@ -174,7 +206,7 @@ class Loop:
                     "clips_per_s": round(clips_per_s, 2),
                 }
             )
-            self.reporter.progress(self.stage.name, self.clips, self.stage.settings.clips, row)
+            self.reporter.progress(self.stage.name, self.due, self.stage.settings.clips, row)
 
     def _picture(self, batch: Batch) -> None:
         if not self.workers.is_first:
@@ -196,7 +228,11 @@ class Loop:
                 for player, module in self.stage.players.items():
                     tensors |= {f"module/{player}/{name}": tensor for name, tensor in module.state_dict().items()}
                     tensors |= _optimizer_tensors(player, self.optimizers[player])
-            metadata = {"clips": str(self.clips), "finished": json.dumps(finished)}
+            metadata = {
+                "clips": str(self.clips),
+                "finished": json.dumps(finished),
+                "seconds": f"{self.seconds:.1f}",
+            }
             write_tensors(self.run.checkpoint(self.stage.name), _unshared(tensors), metadata)
         self.workers.wait()
 
@@ -215,6 +251,7 @@ class Loop:
 
     def _restore(self, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
         self.clips = int(metadata["clips"])
+        self.seconds = float(metadata.get("seconds", 0.0))
         device = self.stage.device
         self.average.shadow = {
             name.removeprefix("average/"): tensor.to(device)
@@ -222,6 +259,7 @@ class Loop:
             if name.startswith("average/")
         }
         if json.loads(metadata["finished"]):
+            self._ended = True
             self._finish()
             return
         for player, module in self.stage.players.items():

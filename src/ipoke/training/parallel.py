@@ -20,6 +20,13 @@ class Workers:
         if self.size > 1 and not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
 
+    @classmethod
+    def alone(cls) -> "Workers":
+        """Give what a process is that takes no heed of others."""
+        workers = cls.__new__(cls)
+        workers.size, workers.rank = 1, 0
+        return workers
+
     @property
     def is_first(self) -> bool:
         """Whether this process writes the files."""
@@ -53,6 +60,14 @@ class Workers:
         flag = torch.tensor([float(here)], device=device)
         dist.all_reduce(flag, dist.ReduceOp.MAX)
         return bool(flag.item())
+
+    def first(self, value: float, device: torch.device) -> float:
+        """Give the first process's number to all."""
+        if self.size == 1:
+            return value
+        shared = torch.tensor(value, dtype=torch.float64, device=device)
+        dist.broadcast(shared, 0)
+        return shared.item()
 
     def mean(self, values: Tensor) -> Tensor:
         """Average a tensor of figures over the processes."""

@@ -1,6 +1,7 @@
 """All stages in turn: from a prepared set and a recipe to a model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,17 @@ from ipoke.runs import Run
 from ipoke.settings import STAGES, Recipe, stage_stream, stages_of
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.baseline_stage import BaselineStage
+from ipoke.training.budget import Plan, make_plan, read_plan, write_plan
 from ipoke.training.condition_stages import ImageEncoderStage, PokeEncoderStage
 from ipoke.training.latent_flow_stage import LatentFlowStage
 from ipoke.training.loop import Loop, Reporter
 from ipoke.training.parallel import Workers
+from ipoke.training.speed import bare_loop, timed_steps
 from ipoke.training.stage import Stage
 from ipoke.version import __version__
+
+MEASURED_S, MEASURED_SHARE = 6.0, 1 / 100
+"""How long a stage is timed where a budget asks for it, at most, and as a share of the budget."""
 
 
 def train(
@@ -54,7 +60,7 @@ def train(
             is not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint was written.
     """
-    device = device or torch.device("cpu")
+    device = device or torch.device(recipe.budget.device or "cpu")
     workers = Workers(device)
     _check(clips, recipe, stage, workers)
     objects = list(clips.objects().values()) if recipe.train.balance_objects else None
@@ -76,18 +82,35 @@ def train(
         reporter.note(
             "perceptual loss: off, no weights found; set autoencoder_losses.perceptual_weights or IPOKE_WEIGHTS"
         )
+    plan = _plan(clips, recipe, run, perceptual, workers, device, reporter) if recipe.budget.hours else None
+    recipe = plan.recipe if plan else recipe
     torch.manual_seed(recipe.train.seed)
     model = (PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe)).to(device)
     stages = stages_of(recipe)
+    seconds = 0.0
     for name in stages[: stages.index(stage) + 1] if stage else stages:
         torch.manual_seed(recipe.train.seed + stage_stream(name))
-        _train_stage(
-            make_stage(name, model, perceptual, device), clips, objects, recipe, run, workers, reporter, should_stop
+        loop = Loop(
+            make_stage(name, model, perceptual, device),
+            run,
+            seed=recipe.train.seed,
+            checkpoint_every_clips=recipe.train.checkpoint_every_clips,
+            sample_every_clips=recipe.train.sample_every_clips,
+            workers=workers,
+            reporter=reporter,
+            should_stop=should_stop,
+            limit_s=plan.seconds_for(name) if plan else None,
         )
+        loop.train(_batches(loop.stage, clips, objects, recipe, workers))
+        seconds += loop.seconds
     if stage and stage != stages[-1]:
         return run.checkpoint(stage)
     if workers.is_first:
-        model.eval().save(run.weights, _facts(inputs, recipe))
+        facts = _facts(inputs, recipe) | {
+            "trained_s": f"{seconds:.0f}",
+            "trained_by": f"{workers.size} x {_name(device)}",
+        }
+        model.eval().save(run.weights, facts)
     workers.wait()
     return run.weights
 
@@ -114,25 +137,18 @@ def loader_threads() -> int:
     return torch.get_num_threads()
 
 
-def _train_stage(
-    stage: Stage,
-    clips: ClipSet,
-    objects: Objects | None,
-    recipe: Recipe,
-    run: Run,
-    workers: Workers,
-    reporter: Reporter,
-    should_stop: Callable[[], bool],
-) -> None:
-    settings = stage.settings
+def _batches(
+    stage: Stage, clips: ClipSet, objects: Objects | None, recipe: Recipe, workers: Workers
+) -> Callable[[int], Generator[Batch, None, None]]:
+    """Make what gives a stage its batches from a number of clips seen onwards."""
 
-    def batches_from(start: int) -> Iterator[Batch]:
+    def batches_from(start: int) -> Generator[Batch, None, None]:
         return training_batches(
             clips,
             recipe.pokes,
             recipe.augment,
             seed=recipe.train.seed + stage_stream(stage.name),
-            batch=settings.batch // workers.size,
+            batch=stage.settings.batch // workers.size,
             start=start,
             rank=workers.rank,
             world_size=workers.size,
@@ -141,16 +157,43 @@ def _train_stage(
             objects=objects,
         )
 
-    Loop(
-        stage,
-        run,
-        seed=recipe.train.seed,
-        checkpoint_every_clips=recipe.train.checkpoint_every_clips,
-        sample_every_clips=recipe.train.sample_every_clips,
-        workers=workers,
-        reporter=reporter,
-        should_stop=should_stop,
-    ).train(batches_from)
+    return batches_from
+
+
+def _plan(
+    clips: ClipSet,
+    recipe: Recipe,
+    run: Run,
+    perceptual: Lpips | Vgg19Distance | None,
+    workers: Workers,
+    device: torch.device,
+    reporter: Reporter,
+) -> Plan:
+    """Read the plan of a run, or measure this machine and make one; the first of several processes does."""
+    if workers.is_first and read_plan(run.folder, recipe) is None:
+        reporter.note("budget: measuring how fast this machine learns")
+        measured_s = min(MEASURED_S, MEASURED_SHARE * 3600 * (recipe.budget.hours or 0.0))
+
+        def speed(candidate: Recipe, name: str) -> float:
+            model = (PokeModel(candidate) if candidate.method == "ipoke" else make_baseline(candidate)).to(device)
+            loop = bare_loop(make_stage(name, model, perceptual, device), run)
+            batches = _batches(loop.stage, clips, None, candidate, Workers.alone())(0)
+            with closing(batches):
+                return workers.size * timed_steps(loop, batches, measured_s).clips_per_s
+
+        write_plan(run.folder, make_plan(recipe, on_gpu=device.type == "cuda", processes=workers.size, speed=speed))
+    workers.wait()
+    plan = read_plan(run.folder, recipe)
+    if plan is None:
+        raise AssertionError("the first process has written a plan")
+    if workers.is_first:
+        for line in plan.lines():
+            reporter.note(line)
+    return plan
+
+
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
 def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) -> None:
