@@ -4,7 +4,6 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from ipoke.autoencoder.affine_motion import MOVING_PX, STILL_PX
 from ipoke.autoencoder.losses import (
     MOST_WEIGHT,
     SMALL_ERROR_PX,
@@ -18,6 +17,7 @@ from ipoke.autoencoder.losses import (
     pyramid_l1,
 )
 from ipoke.data.optical_flow import warp
+from ipoke.data.pokes import MOVING_PX, STILL_PX
 
 SIDE = 32
 

@@ -11,14 +11,14 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from ipoke.data.pokes import MOVING_PX, STILL_PX
+
 MOTION_UNIT_PX = 4.0
 """Displacement that counts as 1 at the input of the encoder, and in a latent."""
 NUMBERS = 6
 """Per cell and map."""
 NEIGHBOURS = 9
 """A pixel chooses among the maps of its own cell (number 4) and of the eight around it, row by row."""
-STILL_PX, MOVING_PX = 0.3, 1.0
-"""Up to the first a pixel does not count as moving, from the second on in full."""
 LEAST_SHARE = 1 / 64
 """Share of a cell that must move for its map to be other than zero."""
 RIDGE = 1e-3
@@ -27,6 +27,8 @@ RIDGE = 1e-3
 
 def fitted(motion: Float[Tensor, "b 2 s s"], side: int) -> Float[Tensor, "b 6 side side"]:
     """Fit the map of every cell to what moves in it, by least squares.
+
+    Up to `STILL_PX` a pixel does not count as moving, from `MOVING_PX` on in full.
 
     Args:
         motion: Where each pixel goes, relative to itself, px.

@@ -18,7 +18,8 @@ class DecodedFrames(NamedTuple):
     shown: Float[Tensor, "b t 1 s s"] | None
     """Share of each pixel that is the moved source; the rest is painted."""
     along: Float[Tensor, "b t 1 s s"] | None = None
-    """Logit of whether each pixel of the source goes along with what moves around it; in training alone."""
+    """Logit of whether each pixel of the source goes along with what moves around it; for training, so that decoders
+    prepared for sampling leave it out."""
 
     def cpu(self) -> "DecodedFrames":
         """Bring everything to the CPU."""

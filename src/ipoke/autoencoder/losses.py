@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from ipoke.autoencoder.affine_motion import MOVING_PX, STILL_PX
 from ipoke.data.optical_flow import warp
+from ipoke.data.pokes import MOVING_PX, STILL_PX
 
 
 def kl_to_standard_normal(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:

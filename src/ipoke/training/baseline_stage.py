@@ -22,7 +22,6 @@ class BaselineStage(ReconstructionStage):
     """Train a baseline as the autoencoder is trained: its clips, its losses of frames, its discriminators."""
 
     name = BASELINE_STAGE
-    settings_key = "autoencoder"
 
     def __init__(self, baseline: Baseline, perceptual: Lpips | Vgg19Distance | None, device: torch.device) -> None:
         super().__init__(baseline, baseline.recipe, perceptual, device, meets_critics=baseline.meets_critics)

@@ -19,7 +19,7 @@ from ipoke.data.batches import Batch
 from ipoke.data.images import write_png
 from ipoke.errors import InputError
 from ipoke.runs import Run, read_tensors, write_tensors
-from ipoke.settings import stage_stream
+from ipoke.settings import settings_key, stage_stream
 from ipoke.training.parallel import Workers
 from ipoke.training.schedule import WeightAverage, learning_rate
 from ipoke.training.stage import Moment, Move, Stage
@@ -188,7 +188,7 @@ class Loop:
         return (
             f"{self.run.folder}: stage {self.stage.name}: {what} became {value} at clip {self.clips}, expected a "
             f"finite number; nothing was updated and the last checkpoint stands: repeat with a smaller "
-            f"--set train.{self.stage.settings_key or self.stage.name}.learning_rate in another --out"
+            f"--set train.{settings_key(self.stage.name)}.learning_rate in another --out"
         )
 
     def _log(self, figures: dict[str, Tensor], clips_per_s: float) -> None:

@@ -40,8 +40,6 @@ class Stage(ABC):
     """
 
     name: str
-    settings_key: str | None = None
-    """Which section of the recipe's ``train`` it goes by, if not that of its name."""
     encodes_clips = False
     """Whether the stage reads the tracks of a clip, where the recipe's encoder sees them."""
 
