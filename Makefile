@@ -11,10 +11,10 @@ CODE := src tests benchmarks
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint format scenes clean
+.PHONY: help venv demo studio test test-browser lint format scenes clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 venv: .venv/.ready-demo ## Install ipoke into .venv
 
@@ -22,8 +22,14 @@ demo: .venv/.ready-demo ## Poke the bundled still; look into out/
 	$(BIN)/ipoke demo --out $(OUT)
 	@echo "look at $(OUT)/demo.webp (plays in a browser) and $(OUT)/demo.png"
 
+studio: .venv/.ready-studio ## Open the page on which pictures are poked
+	$(BIN)/ipoke serve
+
 test: lint ## Lint, check types, run every test and every example in a docstring
-	$(PYTEST) --doctest-modules src/ipoke tests
+	$(PYTEST) --doctest-modules -m 'not browser' src/ipoke tests
+
+test-browser: .venv/.ready-browser ## Use the studio in a real browser; needs chromium
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
 
 lint: .venv/.ready-test ## Lint and check types
 	$(BIN)/ruff check $(CODE)
@@ -46,9 +52,17 @@ clean: ## Remove what make and the tests have made, .venv too; clips and runs st
 	$(PIP) -e .
 	@touch $@
 
+.venv/.ready-studio: pyproject.toml constraints.txt | .venv/.made
+	$(PIP) -e '.[ui]'
+	@touch $@ .venv/.ready-demo
+
+.venv/.ready-browser: .venv/.ready-test
+	$(PIP) -e '.[dev,browser]'
+	@touch $@
+
 .venv/.ready-test: pyproject.toml constraints.txt | .venv/.made
 	$(PIP) -e '.[dev]'
-	@touch $@ .venv/.ready-demo
+	@touch $@ .venv/.ready-demo .venv/.ready-studio
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -3,8 +3,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import ipoke
+from ipoke import open_picture
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
+from ipoke.residual_terms import plain_terms
 from tiny import MovingSquares, tiny_model
 
 IMAGE = np.repeat(np.repeat(MovingSquares().clip(0)[0], 2, 0), 2, 1)
@@ -69,3 +72,28 @@ def test_what_cannot_be_done_is_refused_by_both():
             call(DRAG, samples=0)
         with pytest.raises(InputError, match="outside the image"):
             call([Poke(500, 2, 1, 1)])
+
+
+def test_a_rough_preview_pulls_by_the_gradient_of_the_drag_before(monkeypatch):
+    model = ipoke.load("scenes-64")
+    picture = model.open(ipoke.bundled_still())
+    gains = counted(monkeypatch, open_picture, "gain_at_mode")
+    residual = plain_terms(0, 1)
+    ends = []
+    for length in (10, 20, 30):
+        drawn = picture.draw([Poke(x=38, y=137, dx=0, dy=length)], residual, rough=True)
+        ends.append(picture.say(drawn)[0, 1, 34, 9].item() * 4)
+    assert len(gains) == 1
+    assert np.abs(np.array(ends) - [10, 20, 30]).max() < 4
+    picture.draw([Poke(x=38, y=137, dx=0, dy=30)], residual)
+    assert len(gains) == 2
+
+
+def test_frames_can_be_shown_one_by_one():
+    picture = tiny_model().open(IMAGE)
+    drawn = picture.draw(DRAG, plain_terms(0, 2))
+    whole = picture.show(drawn).astype(int)
+    for frame in range(4):
+        one = picture.show(drawn, [frame])
+        assert (one[:, 0] == IMAGE).all()
+        assert np.abs(one[:, 1] - whole[:, frame + 1]).max() <= 1

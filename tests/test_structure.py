@@ -12,9 +12,9 @@ PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
     *("version", "recipes", "errors", "files", "tensors", "settings", "runs"),
     *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
-    *("clip_sampler", "motion_affinity", "render", "still", "open_picture", "model", "baselines", "official"),
-    *("session", "video_clip"),
-    *("training", "metrics", "figures", "export", "bench", "demo", "terminal", "cli", "ipoke", "__main__"),
+    *("clip_sampler", "residual_terms", "reach", "motion_affinity", "render", "still", "open_picture", "model"),
+    *("baselines", "official", "session", "video_clip"),
+    *("training", "metrics", "figures", "export", "bench", "demo", "studio", "terminal", "cli", "ipoke", "__main__"),
 ]
 """The order in which rooms may import; `ipoke` is the package's own surface. docs/architecture.md draws it."""
 SPEAKING = ("terminal", "cli")

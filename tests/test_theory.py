@@ -168,7 +168,8 @@ def check_lean_recipes(text: str) -> Iterator[str]:
     defaults = dict(leaves(Recipe()))
     for name in LEAN:
         for key, value in leaves(load_recipe(name)):
-            if value != defaults[key] and key not in CHANGES_NO_RESULT and stage_free(key) not in spoken:
+            told = stage_free(key) in spoken or any(key.startswith(f"{section}.") for section in spoken)
+            if value != defaults.get(key) and key not in CHANGES_NO_RESULT and not told:
                 yield f"{name}: {key} differs from the default and is not spoken of"
 
 

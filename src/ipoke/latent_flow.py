@@ -88,6 +88,25 @@ class LatentFlow(nn.Module):
                 return self._fast_inverse()(r, cond)
             return self.bijection.inverse(r, cond)[0]
 
+    def gradient_at(
+        self, z: Float[Tensor, "1 c h w"], cond: Float[Tensor, "1 k h w"], gradients: Tensor, tolerance: float = 0.0
+    ) -> Float[Tensor, "m c h w"]:
+        r"""Turn gradients with respect to a latent into those with respect to its residual, several at once.
+
+        .. math:: g_r = (\partial z / \partial r)^\top g_z
+
+        Args:
+            z: The latent.
+            cond: Its condition.
+            gradients: With respect to the latent, (m, c, h, w).
+            tolerance: As of `Bijection.carry`.
+        """
+        self._check_ready("latent", z)
+        count = len(gradients)
+        return self.bijection.carry(z.expand(count, -1, -1, -1), cond.expand(count, -1, -1, -1), gradients, tolerance)[
+            1
+        ]
+
     def log_prob(self, z: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]) -> Float[Tensor, " b"]:
         r"""Give log p(z | x0, c) in nats, with the constant :math:`-\frac{D}{2} \log 2\pi`.
 
@@ -124,8 +143,14 @@ class LatentFlow(nn.Module):
         """
         if len(seeds) != len(cond):
             raise ValueError(f"sample: seeds: got {len(seeds)}, expected {len(cond)}, one per condition")
+        return self.to_latent(self.residuals(seeds, cond, temperature), cond)
+
+    def residuals(
+        self, seeds: list[int], cond: Float[Tensor, "b k h w"], temperature: float
+    ) -> Float[Tensor, "n c h w"]:
+        """Draw one residual per seed, where the condition is and at least in float32."""
         noise = self.base_noise(seeds).to(cond.device, torch.promote_types(cond.dtype, torch.float32))
-        return self.to_latent(temperature * noise, cond)
+        return temperature * noise
 
     def base_noise(self, seeds: list[int]) -> Float[Tensor, "n c h w"]:
         """Draw one standard normal residual per seed, float32 on the CPU."""

@@ -20,7 +20,9 @@ from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.motion_affinity import PULLS, Networks, affinity_map, draw_pulls
 from ipoke.nn.spade import Modulation
-from ipoke.open_picture import OpenPicture, sample_seeds
+from ipoke.open_picture import OpenPicture
+from ipoke.reach import Saying, pulled
+from ipoke.residual_terms import sample_seed
 from ipoke.runs import (
     WEIGHTS_NAME,
     check_weights,
@@ -62,6 +64,9 @@ class PokeModel(nn.Module):
         super().__init__()
         self.recipe = recipe
         self.facts: dict[str, str] = {}
+        self.reaches = recipe.clip_decoder.output == "move"
+        """Whether residuals are pulled until the poked pixels reach their targets, as `ipoke.reach` says; where it is
+        False they are left as they were drawn, as in the original. A decoder that paints says no motion to reach by."""
         self.autoencoder = ClipAutoencoder(recipe)
         self.conditions = ConditionEncoders(recipe)
         self.latent_flow = LatentFlow(
@@ -132,9 +137,9 @@ class PokeModel(nn.Module):
         Raises:
             InputError: The array is not an RGB picture of at least 8 px.
         """
-        return OpenPicture(image, self.recipe, self.autoencoder, self.conditions, self.latent_flow, self.device)
+        networks = self.autoencoder, self.conditions, self.latent_flow
+        return OpenPicture(image, self.recipe, *networks, self.device, reaches=self.reaches)
 
-    @torch.no_grad()
     def sample_clips(
         self,
         context: Float[Tensor, "b 1 3 s s"],
@@ -146,19 +151,52 @@ class PokeModel(nn.Module):
         Raises:
             InputError: A poke is outside the still.
         """
+        return self.sample_with_motion(context, pokes, seeds)[0]
+
+    @torch.no_grad()
+    def sample_with_motion(
+        self,
+        context: Float[Tensor, "b 1 3 s s"],
+        pokes: Sequence[Sequence[Poke]],
+        seeds: Sequence[Sequence[int]],
+    ) -> tuple[Float[Tensor, "b n t 3 s s"], Float[Tensor, "b n 2 s s"] | None]:
+        """Sample clips as `sample_clips`, and say where their pixels are in the last frame, px, if the decoder does.
+
+        Raises:
+            InputError: A poke is outside the still.
+        """
         source = context[:, 0].to(self.device)
         maps = np.stack([poke_map(asked, self.size, patch=self.recipe.pokes.patch) for asked in pokes])
         samples = len(seeds[0])
-        cond = self.condition(source, torch.from_numpy(maps).to(self.device)).repeat_interleave(samples, 0)
-        z = self.latent_flow.sample(cond, seeds=[seed for of_one in seeds for seed in of_one])
-        modulations = [
-            Modulation(*(part.repeat_interleave(samples, 0) for part in one))
-            for one in self.autoencoder.modulations(source)
-        ]
-        decoded = self.autoencoder.decode(
-            z, source.repeat_interleave(samples, 0), self.frames, modulations=modulations
-        ).clip
-        return decoded.clamp(-1, 1).unflatten(0, (len(source), samples))
+        conds = self.condition(source, torch.from_numpy(maps).to(self.device))
+        cond = conds.repeat_interleave(samples, 0)
+        r = self.latent_flow.residuals([seed for of_one in seeds for seed in of_one], cond, 1.0)
+        of_sources = self.autoencoder.modulations(source)
+        if self.reaches:
+            r = torch.cat(
+                [
+                    pulled(part, asked, self.latent_flow, conds[i : i + 1], self._saying(source, of_sources, i))
+                    for i, (part, asked) in enumerate(zip(r.split(samples), pokes, strict=True))
+                ]
+            )
+        z = self.to_latent(r, cond)
+        modulations = [Modulation(*(part.repeat_interleave(samples, 0) for part in one)) for one in of_sources]
+        decoded = self.autoencoder.decode(z, source.repeat_interleave(samples, 0), self.frames, modulations=modulations)
+        shape = len(source), samples
+        motion = None if decoded.motion is None else decoded.motion[:, -1].unflatten(0, shape)
+        return decoded.clip.clamp(-1, 1).unflatten(0, shape), motion
+
+    def _saying(self, source: Tensor, of_sources: list[Modulation], index: int) -> Saying:
+        """Say of one of several stills how latents move it by the last frame."""
+        here, known = (
+            source[index : index + 1],
+            [Modulation(*(part[index : index + 1] for part in one)) for one in of_sources],
+        )
+
+        def says(z: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 s s"]:
+            return self.autoencoder.motion(z, here, self.frames, only=[self.frames - 1], modulations=known)[:, 0]
+
+        return says
 
     @torch.no_grad()
     def transfer(
@@ -216,7 +254,7 @@ class PokeModel(nn.Module):
             still.source.to(self.device),
             (here.x, here.y),
             draw_pulls(pokes, self.size, seed),
-            sample_seeds(seed, pokes),
+            [sample_seed(seed, number) for number in range(pokes)],
             frames=self.frames,
             patch=self.recipe.pokes.patch,
         )
@@ -320,6 +358,11 @@ def find_model(model: str | Path) -> Path:
 def bundled_models() -> list[str]:
     """Name the models that come with the package."""
     return sorted(file.stem for file in BUNDLED.glob("*.safetensors"))
+
+
+def bundled_stills() -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+    """Return the pictures that come with the package, by name; simulated scenes that no model was trained on."""
+    return {file.stem: read_image(file) for file in sorted(BUNDLED.glob("*.png"))}
 
 
 def bundled_still() -> UInt8[np.ndarray, "h w 3"]:

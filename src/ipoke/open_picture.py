@@ -16,18 +16,33 @@ from ipoke.data.pokes import poke_map
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.nn.spade import Modulation
+from ipoke.reach import gain_at_mode, pulled
+from ipoke.residual_terms import Terms, draw_residuals, plain_terms
 from ipoke.settings import Recipe
 from ipoke.still import Still
+
+MOST_SAMPLES, MOST_FRAMES = 256, 100
 
 
 class Asked(NamedTuple):
     """All that decides which clips are sampled of a picture."""
 
     pokes: tuple[Poke, ...]
-    samples: int = 1
-    seed: int = 0
+    residuals: tuple[Terms, ...]
     temperature: float = 1.0
     frames: int | None = None
+    reaches: bool = False
+    rough: bool = False
+
+
+class Drawn(NamedTuple):
+    """Clips before they are shown."""
+
+    r: Float[Tensor, "n c h w"]
+    """Their residuals, pulled if that was asked."""
+    z: Float[Tensor, "n c h w"]
+    cond: Float[Tensor, "1 k h w"]
+    states: Float[Tensor, "n t c h w"]
 
 
 class OpenPicture:
@@ -52,15 +67,19 @@ class OpenPicture:
         conditions: ConditionEncoders,
         latent_flow: LatentFlow,
         device: torch.device,
+        *,
+        reaches: bool,
     ) -> None:
         self.still = Still(image, recipe.clip.size)
         self._recipe, self._autoencoder, self._conditions, self._latent_flow = (
             *(recipe, autoencoder, conditions, latent_flow),
         )
         self._source = self.still.source.to(device)
+        self._reaches = reaches
         self._features: Tensor | None = None
         self._modulations: list[Modulation] | None = None
-        self._drawn: tuple[Asked, Tensor] | None = None
+        self._drawn: tuple[Asked, Drawn] | None = None
+        self._gains: tuple[tuple[tuple[float, float], ...], Tensor] | None = None
 
     def poke(
         self,
@@ -72,9 +91,7 @@ class OpenPicture:
         frames: int | None = None,
     ) -> UInt8[np.ndarray, "n t h2 w2 3"]:
         """Sample clips of what could happen, as `ipoke.model.PokeModel.poke`; after their preview, go on from it."""
-        with torch.no_grad():
-            states = self._states(_checked(pokes, samples, seed, temperature, frames))
-            return self._show(states)
+        return self.show(self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames))
 
     def preview(
         self,
@@ -86,9 +103,68 @@ class OpenPicture:
         frames: int | None = None,
     ) -> UInt8[np.ndarray, "n h2 w2 3"]:
         """Give the last frames of the clips that `poke` gives, up to rounding, in a fraction of its time."""
-        with torch.no_grad():
-            states = self._states(_checked(pokes, samples, seed, temperature, frames))
-            return self._show(states[:, -1:])[:, -1]
+        drawn = self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames)
+        return self.show(drawn, [drawn.states.shape[1] - 1])[:, -1]
+
+    @torch.no_grad()
+    def draw(
+        self,
+        pokes: Sequence[Poke],
+        residuals: Sequence[Terms],
+        *,
+        temperature: float = 1.0,
+        frames: int | None = None,
+        reaches: bool | None = None,
+        rough: bool = False,
+    ) -> Drawn:
+        """Draw clips without showing them; what was asked last is kept.
+
+        Args:
+            pokes: In the picture's pixels.
+            residuals: One per clip.
+            temperature: Standard deviation of the residuals.
+            frames: After the picture; as many as the model was trained on if unset.
+            reaches: Whether residuals are pulled until the poked pixels arrive; as the model has it if unset.
+            rough: While a hand drags: pull by the gradient of an earlier drag at the same places, if there was one.
+
+        Raises:
+            InputError: As of `ipoke.model.PokeModel.poke`.
+        """
+        reaches = self._reaches and reaches is not False
+        asked = _checked(Asked(tuple(pokes), tuple(residuals), temperature, frames, reaches, rough))
+        if self._drawn is None or self._drawn[0] != asked:
+            self._drawn = asked, self._draw(asked)
+        return self._drawn[1]
+
+    @torch.no_grad()
+    def show(self, drawn: Drawn, only: list[int] | None = None) -> UInt8[np.ndarray, "n t h2 w2 3"]:
+        """Show clips, the picture first, or ``only`` some of the frames after it (indices from 0)."""
+        return self._show(drawn.states if only is None else drawn.states[:, only])
+
+    @torch.no_grad()
+    def say(self, drawn: Drawn) -> Float[Tensor, "n 2 s s"]:
+        """Say where the pixels of the model's still are by the last frame that it was trained on, px of the model.
+
+        Raises:
+            ValueError: The decoder paints, and so says no motion.
+        """
+        return self._say(drawn.z)
+
+    @torch.no_grad()
+    def say_all(self, drawn: Drawn) -> Float[Tensor, "n t 2 s s"]:
+        """Say where they are in every frame, as `say`."""
+        known = [Modulation(*(part.expand(len(drawn.z), -1, -1, -1) for part in one)) for one in self._of_source()]
+        motion = self._autoencoder.decode_states(
+            drawn.states, self._source.expand(len(drawn.z), -1, -1, -1), known
+        ).motion
+        if motion is None:
+            raise ValueError("motion: got a decoder that paints, expected one that moves")
+        return motion
+
+    @torch.no_grad()
+    def with_residual(self, r: Float[Tensor, "n c h w"], pokes: Sequence[Poke], frames: int | None = None) -> Drawn:
+        """Give the clips of residuals as they are, under pokes in the picture's pixels."""
+        return self._drawn_from(r, self.condition(pokes), frames)
 
     @torch.no_grad()
     def condition(self, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
@@ -109,14 +185,34 @@ class OpenPicture:
         """
         return self._show(self._roll_out(z, frames))
 
-    def _states(self, asked: Asked) -> Float[Tensor, "n t c h w"]:
-        """Draw latents and roll them out, or take those of the last call if the same was asked."""
-        if self._drawn is None or self._drawn[0] != asked:
-            cond = self.condition(asked.pokes).expand(asked.samples, -1, -1, -1)
-            seeds = sample_seeds(asked.seed, asked.samples)
-            z = self._latent_flow.sample(cond, seeds=seeds, temperature=asked.temperature)
-            self._drawn = asked, self._roll_out(z, asked.frames)
-        return self._drawn[1]
+    def _draw(self, asked: Asked) -> Drawn:
+        cond = self.condition(asked.pokes)
+        noise = draw_residuals(self._latent_flow, asked.residuals)
+        r = asked.temperature * noise.to(cond.device, torch.promote_types(cond.dtype, torch.float32))
+        if asked.reaches and asked.pokes:
+            inner = [self.still.to_model(poke) for poke in asked.pokes]
+            r = pulled(r, inner, self._latent_flow, cond, self._say, self._gain(inner, cond, asked.rough))
+        return self._drawn_from(r, cond, asked.frames)
+
+    def _drawn_from(self, r: Tensor, cond: Float[Tensor, "1 k h w"], frames: int | None) -> Drawn:
+        z = self._latent_flow.to_latent(r, cond.expand(len(r), -1, -1, -1))
+        return Drawn(r, z, cond, self._roll_out(z, frames))
+
+    def _gain(self, pokes: list[Poke], cond: Float[Tensor, "1 k h w"], rough: bool) -> Float[Tensor, "m d"]:
+        places = tuple((poke.x, poke.y) for poke in pokes)
+        if not rough or self._gains is None or self._gains[0] != places:
+            self._gains = places, gain_at_mode(pokes, self._latent_flow, cond, self._say)
+        return self._gains[1]
+
+    def _say(self, z: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 s s"]:
+        frames, modulations = self._recipe.clip.frames, self._of_source()
+        return self._autoencoder.motion(z, self._source, frames, only=[frames - 1], modulations=modulations)[:, 0]
+
+    @torch.no_grad()
+    def _of_source(self) -> list[Modulation]:
+        if self._modulations is None:
+            self._modulations = self._autoencoder.modulations(self._source)
+        return self._modulations
 
     def _roll_out(self, z: Float[Tensor, "n c h w"], frames: int | None) -> Float[Tensor, "n t c h w"]:
         overflown = (~z.isfinite().flatten(1).all(1)).nonzero()
@@ -129,25 +225,27 @@ class OpenPicture:
 
     def _show(self, states: Float[Tensor, "n t c h w"]) -> UInt8[np.ndarray, "n t2 h2 w2 3"]:
         count = len(states)
-        if self._modulations is None:
-            self._modulations = self._autoencoder.modulations(self._source)
-        repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in self._modulations]
+        repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in self._of_source()]
         decoded = self._autoencoder.decode_states(states, self._source.expand(count, -1, -1, -1), repeated)
         return self.still.compose(decoded.cpu())
 
 
-def sample_seeds(seed: int, samples: int) -> list[int]:
-    """Derive one seed per sample, so that sample i is the same in any number of samples."""
-    return [int(np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)[0] >> 1) for i in range(samples)]
+def plain_residuals(seed: int, samples: int) -> list[Terms]:
+    """Name the residuals of the first samples of a seed.
 
-
-def _checked(pokes: Sequence[Poke], samples: int, seed: int, temperature: float, frames: int | None) -> Asked:
-    if not 1 <= samples <= 256:
-        raise InputError(f"samples: got {samples}, expected 1 to 256")
-    if not (math.isfinite(temperature) and 0 <= temperature <= 2):
-        raise InputError(f"temperature: got {temperature:g}, expected a number from 0 to 2")
+    Raises:
+        InputError: A number is out of range.
+    """
+    if not 1 <= samples <= MOST_SAMPLES:
+        raise InputError(f"samples: got {samples}, expected 1 to {MOST_SAMPLES}")
     if seed < 0:
         raise InputError(f"seed: got {seed}, expected 0 or more")
-    if frames is not None and not 1 <= frames <= 100:
-        raise InputError(f"frames: got {frames}, expected 1 to 100")
-    return Asked(tuple(pokes), samples, seed, temperature, frames)
+    return plain_terms(seed, samples)
+
+
+def _checked(asked: Asked) -> Asked:
+    if not (math.isfinite(asked.temperature) and 0 <= asked.temperature <= 2):
+        raise InputError(f"temperature: got {asked.temperature:g}, expected a number from 0 to 2")
+    if asked.frames is not None and not 1 <= asked.frames <= MOST_FRAMES:
+        raise InputError(f"frames: got {asked.frames}, expected 1 to {MOST_FRAMES}")
+    return asked

@@ -48,6 +48,8 @@ class Session(Section):
     seed: Annotated[int, Field(ge=0)]
     temperature: float
     frames: PositiveInt | None = None
+    reaches: bool = False
+    """Whether residuals were pulled until the poked pixels reached their targets, which older sessions do not say."""
 
     def poke_list(self) -> list[Poke]:
         """Return the pokes."""
@@ -111,6 +113,7 @@ def start_session(
             samples=samples,
             seed=seed,
             temperature=temperature,
+            reaches=model.reaches,
         )
     except ValidationError as error:
         first = error.errors()[0]
@@ -134,6 +137,7 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
             f"{session.model}: got weights {model.sha256[:12]}, session {path} was made with "
             f"{session.model_sha256[:12]}; give that model back"
         )
+    model.reaches = session.reaches
     return session, model, image
 
 

@@ -19,7 +19,9 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Norm = Literal["group", "none"]
 STAGES = ("autoencoder", "image_encoder", "poke_encoder", "latent_flow")
-"""The training stages, in the order in which they run."""
+"""The training stages of the paper, in the order in which they run."""
+DECODER_STAGE = "clip_decoder"
+"""A stage before them, for recipes that have it: the decoder learns alone what goes along with a given motion."""
 BASELINE_STAGE = "baseline"
 """The one stage of a run with another ``method``. It takes the place of the autoencoder: its clips, in its order."""
 
@@ -194,11 +196,6 @@ class LatentFlowSettings(Section):
     conditional_couplings: bool = False
     logit_bound: Annotated[float, Field(gt=0)] | None = None
     """Bound on the logits of all scales, which keeps the inverse from overflowing; none in the original."""
-    motion_score: NonNegative = 0.0
-    """Weight, nats per px, of the energy score of the motion of two samples, beside the likelihood. Differs from the
-    original, which has the likelihood alone."""
-    motion_score_poked: NonNegative = 0.0
-    """How much more a poked pixel counts in it."""
     train_condition_encoders: bool = False
     """Train the two condition encoders on with the latent flow. Differs from the original, which froze them."""
 
@@ -229,8 +226,12 @@ class StageSettings(Section):
 
 
 class TrainSettings(Section):
-    """The four stages."""
+    """The stages."""
 
+    clip_decoder: StageSettings | None = None
+    """Differs from the original if set: the decoder first learns alone, from stills and optical flow, which pixels go
+    along with the maps that `ClipEncoderSettings.sums_up` fits. Four times as fast as the autoencoder, whose encoder
+    and roll-out it does without."""
     autoencoder: StageSettings = StageSettings(
         clips=800_000, batch=20, learning_rate=2e-4, betas=(0.5, 0.9), weight_decay=1e-5, schedule="exponential"
     )
@@ -320,10 +321,8 @@ class Recipe(Section):
             raise ValueError(
                 "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks, which brings the tracks"
             )
-        if self.latent_flow.motion_score and self.clip_decoder.output != "move":
-            raise ValueError('latent_flow.motion_score: needs clip_decoder.output = "move", which says motion')
-        if self.latent_flow.motion_score and not self.clip_encoder.sees_tracks:
-            raise ValueError("latent_flow.motion_score: needs clip_encoder.sees_tracks, which brings the tracks")
+        if self.train.clip_decoder and not (self.clip_encoder.sums_up and self.clip_decoder.maps):
+            raise ValueError("train.clip_decoder: needs clip_encoder.sums_up and clip_decoder.maps, to learn from maps")
         if self.pokes.patch % 2 == 0:
             raise ValueError(f"pokes.patch: got {self.pokes.patch}, expected an odd number of px")
         return self
@@ -335,7 +334,9 @@ LATENT_SIDE = 8
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """Name the stages that a recipe trains, in the order in which they run."""
-    return STAGES if recipe.method == "ipoke" else (BASELINE_STAGE,)
+    if recipe.method != "ipoke":
+        return (BASELINE_STAGE,)
+    return (DECODER_STAGE, *STAGES) if recipe.train.clip_decoder else STAGES
 
 
 def settings_key(stage: str) -> str:
@@ -345,6 +346,8 @@ def settings_key(stage: str) -> str:
 
 def stage_stream(stage: str) -> int:
     """Number the random stream of a stage; a baseline has that of the autoencoder, and so sees the same clips."""
+    if stage == DECODER_STAGE:
+        return len(STAGES)
     return 0 if stage == BASELINE_STAGE else STAGES.index(stage)
 
 

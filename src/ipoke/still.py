@@ -54,6 +54,11 @@ class Still:
         self.shown_side = max(size, min(side, MAX_SIDE)) if side >= size else side
         self._shown = clip_from_frames(_resize(square, self.shown_side))[None]
 
+    @property
+    def px_per_model_px(self) -> float:
+        """Length of one px of the model, in px of the picture."""
+        return 1 / self._factor
+
     def to_model(self, poke: Poke) -> Poke:
         """Turn a poke in the picture's pixels into one in the model's.
 

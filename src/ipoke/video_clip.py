@@ -1,6 +1,7 @@
 """The first clip of a person's video, and its strongest motion as a poke."""
 
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 
 import cv2
@@ -23,14 +24,20 @@ def first_clip(path: Path, recipe: Recipe, stride: int = 1) -> UInt8[np.ndarray,
     if stride < 1:
         raise InputError(f"--stride: got {stride}, expected at least 1")
     wanted = recipe.clip.frames + 1
-    frames = [
-        _square(frame, recipe.clip.size) for frame in itertools.islice(read_frames(path), 0, wanted * stride, stride)
-    ]
+    frames = beginning(read_frames(path), recipe.clip.size, wanted, stride)
     if len(frames) < wanted:
         raise InputError(
             f"{path}: too short, got {len(frames)} frames at stride {stride}, expected {wanted}; use a smaller --stride"
         )
-    return np.stack(frames)
+    return frames
+
+
+def beginning(
+    frames: Iterable[UInt8[np.ndarray, "h w 3"]], size: int, count: int, stride: int = 1
+) -> UInt8[np.ndarray, "t s s 3"]:
+    """Take the first ``count`` of every ``stride``-th frame, or as many as there are, their middle square resized."""
+    taken = [_square(frame, size) for frame in itertools.islice(frames, 0, count * stride, stride)]
+    return np.stack(taken) if taken else np.zeros((0, size, size, 3), np.uint8)
 
 
 def strongest_poke(clip: UInt8[np.ndarray, "t s s 3"], recipe: Recipe) -> list[Poke]:

@@ -3,6 +3,7 @@ import json
 import pytest
 import torch
 
+from ipoke import open_picture
 from ipoke.bench import sampling, training
 from ipoke.bench.machine import Ceiling
 from ipoke.bench.operations import gflop, plainly_counted
@@ -146,8 +147,8 @@ def test_a_process_of_its_own_tells_its_peak():
 def test_a_preview_is_not_taken_from_the_clip_before(monkeypatch):
     seeds = []
     way = sampling.as_we_do("tiny-64", sampling.random_model(tiny_recipe()), "float32")
-    draw = way.model.latent_flow.sample
-    monkeypatch.setattr(way.model.latent_flow, "sample", lambda *a, **k: seeds.append(k["seeds"]) or draw(*a, **k))
+    draw = open_picture.draw_residuals
+    monkeypatch.setattr(open_picture, "draw_residuals", lambda of, asked: seeds.append(asked) or draw(of, asked))
     sampling._open_picture(sampling.defaultdict(list), way, (1, 2))
     assert [len(one) for one in seeds] == [1, 1, 1, 2, 2]
     assert len({one[0] for one in seeds}) == 3

@@ -7,14 +7,18 @@ import torch
 
 from ipoke.errors import InputError
 from ipoke.model import load
-from ipoke.settings import STAGES, Recipe, load_recipe
+from ipoke.settings import Recipe, load_recipe, stages_of
 from ipoke.training import budget
 from ipoke.training.budget import LONG, NARROW, SHORT, WIDE, make_plan, read_plan, write_plan
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train
 from tiny import Silent, clip_set, stop_after, tiny_recipe
 
-SPEEDS = {"autoencoder": 10.0, "image_encoder": 100.0, "poke_encoder": 100.0, "latent_flow": 20.0, "baseline": 10.0}
+SPEEDS = {
+    **{"clip_decoder": 40.0, "autoencoder": 10.0, "image_encoder": 100.0, "poke_encoder": 100.0},
+    **{"latent_flow": 20.0, "baseline": 10.0},
+}
+STAGES = stages_of(load_recipe("lean-64"))
 
 
 @pytest.fixture(autouse=True)
@@ -109,8 +113,8 @@ def test_people_are_told(tmp_path):
     made = plan(own_hours())
     first, *others = made.lines()
     assert first.startswith(f"budget of {own_hours():g} h: networks 1 times as wide as in lean-64, ")
-    assert len(others) == 4
-    assert "clips at 10 a second" in others[0]
+    assert len(others) == len(STAGES)
+    assert "clips at 10 a second" in others[STAGES.index("autoencoder")]
     write_plan(tmp_path, made)
     assert read_plan(tmp_path, made.asked) == made
 

@@ -70,17 +70,32 @@ class ClipAutoencoder(nn.Module):
             states = states[:, only]
         return self.decode_states(states, source, modulations)
 
+    @property
+    def says_motion(self) -> bool:
+        """Whether the decoder moves the source's pixels, and so can say where they go."""
+        return isinstance(self.decoder, MovingDecoder)
+
     def motion(
-        self, z: Float[Tensor, "b c h w"], source: Float[Tensor, "b 3 s s"], frames: int, *, only: list[int]
+        self,
+        z: Float[Tensor, "b c h w"],
+        source: Float[Tensor, "k 3 s s"],
+        frames: int,
+        *,
+        only: list[int],
+        modulations: list[Modulation] | None = None,
     ) -> Float[Tensor, "b t 2 s s"]:
         """Say where the source's pixels go in some of ``frames`` frames, px; with gradients, and no frames are made.
+
+        One source goes for all latents, or one for each.
 
         Raises:
             ValueError: The decoder paints, and so says no motion.
         """
         if not isinstance(self.decoder, MovingDecoder):
             raise ValueError("motion: got a decoder that paints, expected one that moves")
-        return self.decoder.motion(self.rollout(z, frames)[:, only], self.decoder.modulations(source))
+        known = modulations or self.decoder.modulations(source)
+        of_each = [Modulation(*(part.expand(len(z), -1, -1, -1) for part in one)) for one in known]
+        return self.decoder.motion(self.rollout(z, frames)[:, only], of_each)[0]
 
     def decode_states(
         self,

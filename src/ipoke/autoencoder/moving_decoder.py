@@ -97,10 +97,13 @@ class MovingDecoder(nn.Module):
         parts = self._show(said, _doubled(coarse), source.float(), states.shape[1])
         return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in (*parts, said[:, 7:])))
 
-    def motion(self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]) -> Float[Tensor, "b t 2 s s"]:
-        """Say where the source's pixels go, px, and make no frames of it."""
+    def motion(
+        self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]
+    ) -> tuple[Float[Tensor, "b t 2 s s"], Float[Tensor, "b t 1 s s"]]:
+        """Say where the source's pixels go, px, and whether they go along, a logit; make no frames of it."""
         said, coarse = self.say(states, modulations)
-        return _moves(said, _doubled(coarse))[0].unflatten(0, states.shape[:2])
+        shape = states.shape[:2]
+        return _moves(said, _doubled(coarse))[0].unflatten(0, shape), said[:, 7:].unflatten(0, shape)
 
     def say(
         self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]

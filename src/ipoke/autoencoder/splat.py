@@ -118,7 +118,7 @@ GAP_WEIGHT = 1e-5
 """Weight of what arrives next to a place, relative to what arrives in it; small against the largest exp(order)."""
 TINY = 1e-14
 """Below this sum of weights nothing has arrived."""
-STEEP, STEEPEST = 0.6, 1.2
+STEEP, STEEPEST = 1.2, 2.4
 """Slopes, px per px, from which a pixel begins to belong to nothing and from which it does."""
-SMALLEST_MISS, LARGEST_MISS = 0.3, 0.9
+SMALLEST_MISS, LARGEST_MISS = 1.0, 2.5
 """Distances, px, up to which an origin is true and from which it is not."""

@@ -45,6 +45,33 @@ class Bijection(nn.Module, ABC):
             ValueError: A shape is wrong; the message names the axis and both numbers.
         """
 
+    def carry(
+        self,
+        x: Float[Tensor, "b c h w"],
+        cond: Float[Tensor, "b k h w"] | None,
+        gradient: Float[Tensor, "b c h w"],
+        tolerance: float = 0.0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        r"""Map forward, and carry the gradient of something with respect to x along to that with respect to y.
+
+        .. math:: g_y = (\partial y / \partial x)^{-\top} g_x
+
+        So the gradient of the inverse costs a walk forward, which unlike the inverse of masked convolutions takes no
+        step per line.
+
+        Args:
+            x: Where the gradient was taken.
+            cond: The condition.
+            gradient: With respect to x.
+            tolerance: What iterations may leave undone, as a share of the largest gradient; 0 leaves nothing.
+        """
+        with torch.no_grad():
+            y = self(x, cond)[0]
+        with torch.enable_grad():
+            at = y.detach().requires_grad_()
+            (carried,) = torch.autograd.grad(self.inverse(at, cond)[0], at, gradient)
+        return y, carried
+
     def initialise(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None
     ) -> Float[Tensor, "b c h w"]:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -46,6 +47,19 @@ class Chain(Bijection):
             y, change = layer.inverse(y, cond)
             log_det = log_det + change
         return y, log_det
+
+    @torch.no_grad()
+    def carry(
+        self,
+        x: Float[Tensor, "b c h w"],
+        cond: Float[Tensor, "b k h w"] | None,
+        gradient: Float[Tensor, "b c h w"],
+        tolerance: float = 0.0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        """Carry through the layers first to last."""
+        for layer in self.ordered():
+            x, gradient = layer.carry(x, cond, gradient, tolerance)
+        return x, gradient
 
     def initialise(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None

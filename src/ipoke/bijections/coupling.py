@@ -59,6 +59,23 @@ class AffineCoupling(Bijection):
         shift, log_scale = self._shift_and_log_scale(y, part, cond)
         return self._with_part(y, (part - shift) * (-log_scale).exp()), -total(log_scale)
 
+    def carry(
+        self,
+        x: Float[Tensor, "b c h w"],
+        cond: Float[Tensor, "b k h w"] | None,
+        gradient: Float[Tensor, "b c h w"],
+        tolerance: float = 0.0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        """Divide that of the transformed part by its scale, and take from the others what they changed by it; exact."""
+        part = self.checked(x, cond)[:, self.transformed].detach()
+        with torch.enable_grad():
+            seen = x.detach().requires_grad_()
+            shift, log_scale = self._shift_and_log_scale(seen, part, cond)
+            mapped = part * log_scale.exp() + shift
+            of_part = gradient[:, self.transformed] * (-log_scale.detach()).exp()
+            (of_seen,) = torch.autograd.grad(mapped, seen, of_part)
+        return self._with_part(x, mapped.detach()), self._with_part(gradient - of_seen, of_part)
+
     def _shift_and_log_scale(self, x: Tensor, part: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
         hidden = self.conv(x[:, self.kept].to(self.conv.weight.dtype))
         if self.cond_channels is not None and cond is not None:

@@ -57,11 +57,14 @@ class MaskedConv(Bijection):
     def forward(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
         """Scale and shift every element at once."""
         x = self.checked(x, cond)
-        hidden = self.conv(F.pad(x, PADDING[self.sweep]))
-        if self.cond_channels is not None and cond is not None:
-            hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
-        shift, log_s = split_parameters(self.project(F.elu(hidden)), x, self.logit_bound)
+        shift, log_s = split_parameters(self.project(F.elu(self._hidden(x, cond))), x, self.logit_bound)
         return x * log_s.exp() + shift, total(log_s)
+
+    def _hidden(self, x: Tensor, cond: Tensor | None) -> Float[Tensor, "b k2 h w"]:
+        hidden = self.conv(F.pad(x, PADDING[self.sweep]))
+        if self.cond_channels is None or cond is None:
+            return hidden
+        return torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
 
     def inverse(self, y: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
         """Solve line after line; exact, with as many steps as there are lines.
@@ -87,6 +90,39 @@ class MaskedConv(Bijection):
             logits.append(-negative_logit)
         log_scales = log_scale(torch.stack(logits)).view(len(solved), batch, -1)
         return self._from_lines(torch.stack(solved), y), -log_scales.sum(dim=(0, 2))
+
+    @torch.no_grad()
+    def carry(
+        self,
+        x: Float[Tensor, "b c h w"],
+        cond: Float[Tensor, "b k h w"] | None,
+        gradient: Float[Tensor, "b c h w"],
+        tolerance: float = 0.0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        r"""Solve (diag(s) + N)^T g_y = g_x, where N, what the network makes of lines before, is nilpotent.
+
+        .. math:: g_y = s^{-1} (g_x - N^\top g_y), \quad \text{iterated}
+        """
+        x = self.checked(x, cond)
+        hidden = self._hidden(x, cond)
+        shift, logit = self.project(F.elu(hidden)).to(x.dtype).chunk(2, dim=1)
+        log_s = log_scale(bounded(logit, self.logit_bound))
+        scale = log_s.exp()
+        of_logit = x * scale * bounded(logit, self.logit_bound).neg().sigmoid()
+        if self.logit_bound is not None:
+            of_logit = of_logit * (1 - (logit / self.logit_bound).tanh().square())
+        hidden = hidden[:, : self.conv.out_channels]
+        slope = torch.where(hidden > 0, 1.0, hidden.exp()).to(x.dtype)
+        mix = self.project.weight()[:, : self.conv.out_channels].to(x.dtype)
+        kernel, back = self.conv.weight.to(x.dtype), [-side for side in PADDING[self.sweep]]
+        start = carried = gradient / scale
+        lines = x.shape[2] if self.sweep in ("down", "up") else x.shape[3]
+        for _ in range(lines - 1):
+            of_hidden = F.conv_transpose2d(torch.cat([carried, carried * of_logit], dim=1), mix) * slope
+            before, carried = carried, start - F.pad(F.conv_transpose2d(of_hidden, kernel), back) / scale
+            if tolerance and (carried - before).abs().amax() <= tolerance * carried.abs().amax():
+                break
+        return x * scale + shift, carried
 
     def _to_lines(self, x: Tensor) -> Float[Tensor, "lines b_across c"]:
         """Lay the grid out line after line, in the order of the walk."""

@@ -36,6 +36,19 @@ class LastChannels(Bijection):
         last, log_det = self.inner.inverse(last, cond)
         return torch.cat([others, last], dim=1), log_det
 
+    @torch.no_grad()
+    def carry(
+        self,
+        x: Float[Tensor, "b c h w"],
+        cond: Float[Tensor, "b k h w"] | None,
+        gradient: Float[Tensor, "b c h w"],
+        tolerance: float = 0.0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        """Carry through the last channels."""
+        (others, last), (of_others, of_last) = self._split(x), self._split(gradient)
+        last, of_last = self.inner.carry(last, cond, of_last, tolerance)
+        return torch.cat([others, last], dim=1), torch.cat([of_others, of_last], dim=1)
+
     def initialise(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None
     ) -> Float[Tensor, "b c h w"]:
@@ -86,6 +99,23 @@ class Multiscale(Bijection):
             log_det = log_det + change
             y = torch.cat([head, y[:, level.channels :]], dim=1)
         return y, log_det
+
+    @torch.no_grad()
+    def carry(
+        self,
+        x: Float[Tensor, "b c h w"],
+        cond: Float[Tensor, "b k h w"] | None,
+        gradient: Float[Tensor, "b c h w"],
+        tolerance: float = 0.0,
+    ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
+        """Carry through the levels first to last."""
+        done: list[tuple[Tensor, Tensor]] = []
+        for level, keep in zip(self.ordered(), self.widths[1:], strict=True):
+            x, gradient = level.carry(x, cond, gradient, tolerance)
+            done.append((x[:, keep:], gradient[:, keep:]))
+            x, gradient = x[:, :keep], gradient[:, :keep]
+        values, gradients = zip((x, gradient), *reversed(done), strict=True)
+        return torch.cat(values, dim=1), torch.cat(gradients, dim=1)
 
     def initialise(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None

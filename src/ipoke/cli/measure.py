@@ -37,6 +37,9 @@ class Measuring:
     ] = 20
     seed: Annotated[Seed, Parameter(help="Of pokes and residuals.")] = 0
     batch: Annotated[Count, Parameter(help="Clips sampled in one call; the numbers do not depend on it.")] = 4
+    as_drawn: Annotated[
+        bool, Parameter(help="Measure samples as the latent flow draws them, not pulled until poked points arrive.")
+    ] = False
     workers: Annotated[
         Count | None,
         Parameter(help="Threads, as many as there are cores if unset; the numbers do not depend on it."),
@@ -110,6 +113,7 @@ def _evaluated(
     from ipoke.baselines.samplers import load_sampler
     from ipoke.metrics.evaluate import Settings, evaluate
     from ipoke.metrics.protocol import PROTOCOLS
+    from ipoke.model import PokeModel
 
     settings = Settings(
         PROTOCOLS[asked.protocol],
@@ -122,8 +126,11 @@ def _evaluated(
         batch=asked.batch,
         workers=asked.workers or cores(),
     )
+    sampler = load_sampler(model, train)
+    if isinstance(sampler, PokeModel):
+        sampler.reaches &= not asked.as_drawn
     with progress_bar(label) as report:
-        return evaluate(load_sampler(model, train), test, train, out_dir, settings, progress=report)
+        return evaluate(sampler, test, train, out_dir, settings, progress=report)
 
 
 def _drawn(draw: Callable[[], list[Path]]) -> None:

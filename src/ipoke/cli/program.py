@@ -5,12 +5,12 @@ import sys
 
 from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
 
-from ipoke.cli import figures, make, measure, use
+from ipoke.cli import figures, make, measure, serve, use
 from ipoke.cli.app import app
 from ipoke.errors import InputError
 from ipoke.terminal import err
 
-COMMANDS = (use, make, measure, figures)
+COMMANDS = (use, serve, make, measure, figures)
 """The files that hold the commands; importing them is what makes them known."""
 
 

@@ -41,6 +41,7 @@ def poke(
     samples: Count = 5,
     seed: Seed = 0,
     temperature: float = 1.0,
+    as_drawn: bool = False,
     model: str = "scenes-64",
     replay: Path | None = None,
 ) -> None:
@@ -56,6 +57,7 @@ def poke(
         samples: How many clips to draw.
         seed: Of all chance; sample i is the same for any number of samples.
         temperature: 1 samples what the model believes; lower is less surprising, 0 its mode.
+        as_drawn: Leave samples as the latent flow draws them, instead of pulling them until poked points arrive.
         model: Bundled name, run directory or .safetensors file.
         replay: Session file of an earlier sampling, instead of a picture and all that goes with it.
     """
@@ -75,6 +77,7 @@ def poke(
             drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
             drags += [Poke(*numbers("--pin", text, 2), 0.0, 0.0) for text in pins or []]
             picture, loaded = read_image(image), load(model)
+            loaded.reaches &= not as_drawn
             session = start_session(
                 loaded,
                 picture,

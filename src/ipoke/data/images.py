@@ -1,9 +1,11 @@
 """Still images in and out: any file of a person to RGB pixels, and pixels to PNG."""
 
 import contextlib
+import io
 import warnings
 from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8
@@ -26,9 +28,23 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
         return rgb_on_white(ImageOps.exif_transpose(image))
 
 
+def image_of(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
+    """Read an image that is in memory, as `read_image`; errors call it ``name``.
+
+    Raises:
+        InputError: As `read_image`.
+    """
+    with opened_image(Path(name), io.BytesIO(data)) as image:
+        return rgb_on_white(ImageOps.exif_transpose(image))
+
+
 @contextlib.contextmanager
-def opened_image(path: Path) -> Generator[Image.Image]:
+def opened_image(path: Path, file: BinaryIO | None = None) -> Generator[Image.Image]:
     """Open an image of a bounded size; whatever goes wrong with the file inside the block becomes one line.
+
+    Args:
+        path: Of the image; what errors call it where ``file`` holds it.
+        file: Its bytes, if they are not at the path.
 
     Raises:
         InputError: As `read_image`.
@@ -36,7 +52,7 @@ def opened_image(path: Path) -> Generator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
+            with Image.open(path if file is None else file) as image:
                 width, height = image.size
                 if width * height > LARGEST_PIXELS:
                     raise InputError(

@@ -5,10 +5,12 @@ frames in natural order. What comes out is upright RGB of one size.
 """
 
 import dataclasses
+import io
 import itertools
 import re
 from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -31,8 +33,11 @@ __all__ = [
     "decode_mp4",
     "encode_mp4",
     "frame_files",
+    "frames_of",
     "probe",
     "read_frames",
+    "timing_of",
+    "video_bytes",
     "write_video",
 ]
 
@@ -91,6 +96,24 @@ def read_frames(path: Path | str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     return _of_one_size(path, frames)
 
 
+def frames_of(data: bytes, name: str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
+    """Decode a video that is in memory, as `read_frames`; errors call it ``name``.
+
+    Raises:
+        InputError: As `read_frames`.
+        BrokenVideoError: As `read_frames`.
+    """
+    return _of_one_size(Path(name), _stream_frames(Path(name), io.BytesIO(data)))
+
+
+def timing_of(data: bytes) -> tuple[float, float]:
+    """Tell the length, s, and the frame rate of a video in memory; a length of 0 where its header says nothing."""
+    with av.open(io.BytesIO(data), "r") as container:
+        stream = container.streams.video[0]
+        seconds = container.duration / av.time_base if container.duration else 0.0
+        return seconds, float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+
+
 def frame_files(folder: Path) -> list[Path]:
     """List the images of a folder in natural order (2 before 10)."""
     return sorted(
@@ -126,18 +149,23 @@ def write_video(path: Path | str, frames: Iterable[UInt8[np.ndarray, "h w 3"]], 
     if ending not in (".mp4", ".webp", ".gif"):
         raise InputError(f"{path}: got the ending {ending or 'none'!r}, expected .mp4, .webp or .gif")
     with replacing(path) as temporary:
-        if ending == ".mp4":
-            temporary.write_bytes(encode_mp4((_even(frame) for frame in stack), fps, yuv444=False))
-            return
-        images = [Image.fromarray(frame) for frame in stack]
-        timing = {"save_all": True, "append_images": images[1:], "loop": 0, "duration": _durations(len(images), fps)}
-        if ending == ".webp":
-            images[0].save(temporary, format="WEBP", quality=90, method=4, **timing)
-        else:
-            palette = _shared_palette(stack)
-            images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
-            timing |= {"append_images": images[1:], "duration": _durations(len(images), fps, step_ms=10)}
-            images[0].save(temporary, format="GIF", optimize=False, disposal=1, **timing)
+        temporary.write_bytes(video_bytes(ending, stack, fps))
+
+
+def video_bytes(ending: str, stack: list[UInt8[np.ndarray, "h w 3"]], fps: float) -> bytes:
+    """Encode frames as `write_video` writes them, by an ending of ``.mp4``, ``.webp`` or ``.gif``."""
+    if ending == ".mp4":
+        return encode_mp4((_even(frame) for frame in stack), fps, yuv444=False)
+    buffer, images = io.BytesIO(), [Image.fromarray(frame) for frame in stack]
+    timing = {"save_all": True, "append_images": images[1:], "loop": 0, "duration": _durations(len(images), fps)}
+    if ending == ".webp":
+        images[0].save(buffer, format="WEBP", quality=90, method=4, **timing)
+    else:
+        palette = _shared_palette(stack)
+        images = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
+        timing |= {"append_images": images[1:], "duration": _durations(len(images), fps, step_ms=10)}
+        images[0].save(buffer, format="GIF", optimize=False, disposal=1, **timing)
+    return buffer.getvalue()
 
 
 def _of_one_size(path: Path, frames: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Generator[UInt8[np.ndarray, "h w 3"]]:
@@ -151,10 +179,10 @@ def _of_one_size(path: Path, frames: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Ge
         raise InputError(f"{path}: has no frames that can be decoded; check that it is a video")
 
 
-def _stream_frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def _stream_frames(path: Path, file: BinaryIO | None = None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     reformatter, count = VideoReformatter(), 0
     try:
-        with av.open(str(path), "r") as container:
+        with av.open(str(path) if file is None else file, "r") as container:
             if not container.streams.video:
                 raise InputError(f"{path}: has no video stream, expected a video")
             stream = container.streams.video[0]

@@ -14,6 +14,7 @@ from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.poke import Poke
 from ipoke.data.tracks import tracks
 from ipoke.metrics.questions import Question
+from ipoke.model import PokeModel
 from ipoke.tensors import clip_from_frames, frames_from_clip
 
 
@@ -30,6 +31,10 @@ class Answer:
     """Frames after the still, [-1, 1]."""
     pinned: Float[Tensor, "1 t2 3 s s"] | None
     """The first sample with the question's pin asked as well, if it has one."""
+    said: Float[Tensor, "n 2 s s"] | None = None
+    """Where the samples' pixels are in the last frame, px, as the model says it; of a model that moves pixels."""
+    pinned_said: Float[Tensor, "1 2 s s"] | None = None
+    """The same for the sample with a pin."""
 
     @cached_property
     def target(self) -> Float[Tensor, "t2 3 s s"]:
@@ -104,18 +109,35 @@ def answers(
     context = torch.stack([clip_from_frames(clip[: sampler.context]) for clip in clips])
     count = samples if sampler.is_stochastic else 1
     seeds = [seeds_of(seed, question.clip, count) for question in questions]
-    sampled = sampler.sample_clips(context, asked, seeds).cpu().clamp(-1, 1).expand(-1, samples, -1, -1, -1, -1)
-    pinned: dict[int, Tensor] = {}
+    drawn, said = _drawn(sampler, context, asked, seeds)
+    sampled = drawn.expand(-1, samples, -1, -1, -1, -1)
+    pinned: dict[int, tuple[Tensor, Tensor | None]] = {}
     with_pin = [row for row, question in enumerate(questions) if question.pin is not None]
     if with_pin:
         # Pins first: where a poke overlaps one, the poke is what is seen.
         both = [(pin, *asked[row]) for row in with_pin if (pin := questions[row].pin_poke()) is not None]
-        again = sampler.sample_clips(context[with_pin], both, [seeds[row][:1] for row in with_pin]).cpu().clamp(-1, 1)
-        pinned = dict(zip(with_pin, again, strict=True))
+        again, moved = _drawn(sampler, context[with_pin], both, [seeds[row][:1] for row in with_pin])
+        pinned = dict(
+            zip(with_pin, zip(again, [None] * len(again) if moved is None else moved, strict=True), strict=True)
+        )
     return [
-        Answer(question, asked[row], clips[row], sampled[row], pinned.get(row))
+        Answer(
+            *(question, asked[row], clips[row], sampled[row], pinned.get(row, (None, None))[0]),
+            said=None if said is None else said[row],
+            pinned_said=pinned.get(row, (None, None))[1],
+        )
         for row, question in enumerate(questions)
     ]
+
+
+def _drawn(
+    sampler: ClipSampler, context: Tensor, pokes: Sequence[Sequence[Poke]], seeds: Sequence[Sequence[int]]
+) -> tuple[Float[Tensor, "b n t 3 s s"], Float[Tensor, "b n 2 s s"] | None]:
+    """Sample clips, and what a model says of their motion."""
+    if not isinstance(sampler, PokeModel):
+        return sampler.sample_clips(context, pokes, seeds).cpu().clamp(-1, 1), None
+    clips, motion = sampler.sample_with_motion(context, pokes, seeds)
+    return clips.cpu(), None if motion is None else motion.cpu()
 
 
 def seeds_of(seed: int, clip: int, samples: int) -> list[int]:

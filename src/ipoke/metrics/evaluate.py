@@ -103,6 +103,7 @@ def evaluate(
         "context_frames": sampler.context,
         "frames": sampler.frames,
         "seed": settings.seed,
+        "reaches": isinstance(sampler, PokeModel) and sampler.reaches,
         "most": settings.most,
         "cloud": settings.cloud,
         "instruments": sorted([f"lpips_{name}" for name in instruments.lpips])
@@ -187,6 +188,9 @@ class _Work:
         self.reasons = dict(self.calibrator.reasons)
         if not sampler.shows_still:
             self.reasons |= dict.fromkeys(OF_MOTION, f"{sampler.name} cuts to other clips, so nothing can be followed")
+        if self.model is None or not self.model.autoencoder.says_motion:
+            said = ("poke_endpoint_error_px_said", "poke_reach_said", "pin_leakage_px_said")
+            self.reasons |= dict.fromkeys(said, f"{sampler.name} does not say where pixels go")
         if self.model is None:
             self.reasons |= dict.fromkeys(
                 ("nll_bits_per_dim", "round_trip_error"), f"{sampler.name} has no invertible density"

@@ -99,7 +99,15 @@ def measure_pokes(answer: Answer) -> Figures:
             "poke_reach": float(np.mean([one.reach for one in responses])),
             "poke_reach_ground_truth": float(np.mean([one.reach for one in truths])),
         }
+    if pokes and answer.said is not None:
+        told = [poke_response(field, poke) for field in answer.said.numpy() for poke in pokes]
+        figures |= {
+            "poke_endpoint_error_px_said": float(np.mean([one.endpoint_error_px for one in told])),
+            "poke_reach_said": float(np.mean([one.reach for one in told])),
+        }
     pin = answer.question.pin_poke()
+    if pin is not None and answer.pinned_said is not None:
+        figures["pin_leakage_px_said"] = pin_leakage_px(answer.pinned_said.numpy()[0], pin)
     if pin is not None and answer.pinned_field is not None:
         figures |= {
             "pin_leakage_px": pin_leakage_px(answer.pinned_field, pin),

@@ -9,20 +9,16 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ipoke.autoencoder.clip_encoder import sample_posterior
-from ipoke.conditioning.condition import poked_places
 from ipoke.data.batches import Batch
 from ipoke.model import PokeModel
 from ipoke.tensors import frames_from_clip
-from ipoke.training.energy_score import energy_score
 from ipoke.training.stage import Moment, Move, Stage
 
 
 class LatentFlowStage(Stage):
     """Maximise the likelihood of posterior samples of z given source frame and pokes. Paper: Eq. 8.
 
-    The autoencoder is frozen; the condition encoders too, unless the recipe trains them on. Differs from the original,
-    where the recipe says so: beside the likelihood, which looks from latents to residuals, two samples of every clip
-    are drawn and the energy score of their motion is descended, which looks from residuals to what is seen.
+    The autoencoder is frozen; the condition encoders too, unless the recipe trains them on.
     """
 
     name = "latent_flow"
@@ -30,8 +26,7 @@ class LatentFlowStage(Stage):
 
     def __init__(self, model: PokeModel, device: torch.device) -> None:
         learning: dict[str, nn.Module] = {"latent_flow": model.latent_flow}
-        self.latent_settings = model.recipe.latent_flow
-        self.conditions_learn = self.latent_settings.train_condition_encoders
+        self.conditions_learn = model.recipe.latent_flow.train_condition_encoders
         if self.conditions_learn:
             learning["conditions"] = model.conditions
         super().__init__(model.recipe.train.latent_flow, {"latent_flow": nn.ModuleDict(learning)}, device)
@@ -53,12 +48,7 @@ class LatentFlowStage(Stage):
         with self.autocast():
             nll = self.model.latent_flow.nll(z, cond)
         bits = (nll.detach() / z[0].numel() + 0.5 * math.log(2 * math.pi)) / math.log(2)
-        terms, figures = {"nll_nats": nll}, {"nll_bits_per_dim": bits}
-        if self.latent_settings.motion_score:
-            score = self._motion_score(batch, cond.float(), moment)
-            terms["motion_score"] = self.latent_settings.motion_score * score
-            figures["motion_score_px"] = score.detach()
-        yield Move("latent_flow", terms, figures)
+        yield Move("latent_flow", {"nll_nats": nll}, {"nll_bits_per_dim": bits})
 
     def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
         """Draw each clip above two samples under its pokes."""
@@ -71,19 +61,6 @@ class LatentFlowStage(Stage):
         # A flow that is half trained can send a rare residual out of range: such a sample is drawn grey.
         frames = frames_from_clip(torch.stack(rows, 1).flatten(0, 1).float().nan_to_num(0.0))
         return np.concatenate([np.concatenate(list(row), 1) for row in frames], 0)
-
-    def _motion_score(self, batch: Batch, cond: Float[Tensor, "b k h w"], moment: Moment) -> Float[Tensor, ""]:
-        """Score the motion of one frame in two samples of each clip, px: in half of the steps, of the last one."""
-        source, frames = batch.clip[:, 0], batch.clip.shape[1] - 1
-        frame = min(int(torch.randint(2 * frames, (), generator=moment.generator)), frames - 1)
-        tau = self.model.latent_flow
-        r = torch.randn(2 * len(cond), tau.channels, tau.side, tau.side, generator=moment.generator).to(self.device)
-        z = tau.to_latent(r, torch.cat([cond, cond]))
-        with self.autocast():
-            motion = self.model.autoencoder.motion(z, torch.cat([source, source]), frames, only=[frame])
-        truth = batch.optical_flow if frame == frames - 1 else batch.tracks[:, frame]
-        weight = 1 + self.latent_settings.motion_score_poked * poked_places(batch.poke_map)
-        return (weight * energy_score(*motion.float().chunk(2), truth[:, None])).mean()
 
     def _latent(self, batch: Batch, moment: Moment) -> Float[Tensor, "b c h w"]:
         with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half_encoder):

@@ -22,10 +22,11 @@ from ipoke.data.clips import ClipSet
 from ipoke.errors import InputError
 from ipoke.model import PokeModel
 from ipoke.runs import Run
-from ipoke.settings import STAGES, Recipe, stage_stream, stages_of
+from ipoke.settings import Recipe, settings_key, stage_stream, stages_of
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.baseline_stage import BaselineStage
 from ipoke.training.budget import Plan, make_plan, read_plan, write_plan
+from ipoke.training.clip_decoder_stage import ClipDecoderStage
 from ipoke.training.condition_stages import ImageEncoderStage, PokeEncoderStage
 from ipoke.training.latent_flow_stage import LatentFlowStage
 from ipoke.training.loop import Loop, Reporter
@@ -122,6 +123,8 @@ def make_stage(
     if isinstance(model, Baseline):
         return BaselineStage(model, perceptual, device)
     match name:
+        case "clip_decoder":
+            return ClipDecoderStage(model.autoencoder, model.recipe, device)
         case "autoencoder":
             return AutoencoderStage(model.autoencoder, model.recipe, perceptual, device)
         case "image_encoder":
@@ -204,9 +207,9 @@ def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) 
         )
     stages = stages_of(recipe)
     if stage is not None and stage not in stages:
-        only = "" if stages == STAGES else f", the stage of method {recipe.method}; leave --stage out"
+        only = "" if recipe.method == "ipoke" else f", the stage of method {recipe.method}; leave --stage out"
         raise InputError(f"--stage: got {stage!r}, expected {'one of ' if not only else ''}{', '.join(stages)}{only}")
-    for name in STAGES if recipe.method == "ipoke" else ("autoencoder",):
+    for name in map(settings_key, stages):
         batch = getattr(recipe.train, name).batch
         if batch % workers.size:
             raise InputError(f"train.{name}.batch: got {batch}, expected a multiple of the {workers.size} processes")

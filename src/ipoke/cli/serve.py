@@ -1,0 +1,76 @@
+"""The command that opens the studio."""
+
+import contextlib
+import secrets
+import signal
+from collections.abc import Generator
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from ipoke.cli.app import USE, app
+from ipoke.errors import InputError
+from ipoke.terminal import err, out
+
+LOCAL = ("127.0.0.1", "localhost", "::1")
+
+
+@app.command(group=USE, sort_key=8)
+def serve(
+    *,
+    model: str = "scenes-64",
+    host: str = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=0, lt=65536))] = 8000,
+    open_to_others: bool = False,
+    token: str | None = None,
+) -> None:
+    """Open the studio: a page on which pictures are poked, and its JSON API.
+
+    Args:
+        model: Bundled name, run directory or .safetensors file.
+        host: Address to listen at; any other than this machine's own needs --open-to-others.
+        port: Port to listen at; 0 takes one that is free.
+        open_to_others: Let other machines in. They need the token, which is part of the address that is printed.
+        token: The token, at least 16 characters; a new one if unset.
+    """
+    is_local = host in LOCAL
+    if not is_local and not open_to_others:
+        raise InputError(f"--host: got {host}, which other machines reach; add --open-to-others if that is meant")
+    if token is not None and len(token) < 16:
+        raise InputError(f"--token: got {len(token)} characters, expected at least 16; leave it out for a new one")
+    try:
+        import uvicorn
+
+        from ipoke.studio.server import Studio, make_app
+    except ImportError as error:
+        raise InputError(f"serve: {error.name} is not installed; pip install 'ipoke[ui]'") from error
+
+    from ipoke.model import load
+    from ipoke.studio.listening import listen
+
+    token = token or (None if is_local else secrets.token_urlsafe(24))
+    listener = listen(host, port)
+    name = f"[{host}]" if ":" in host else host
+    address = f"http://{name}:{listener.getsockname()[1]}/"
+    studio = Studio(load(model), model)
+    config = uvicorn.Config(
+        make_app(studio, token), log_level="warning", lifespan="on", timeout_graceful_shutdown=3, ws="none"
+    )
+    out.print(f"the studio is open at {address}{f'#token={token}' if token else ''}")
+    out.file.flush()
+    err.print("Ctrl-C closes it")
+    # The server ends by itself when it is told to; the signal that told it would end the process once more.
+    with contextlib.suppress(KeyboardInterrupt), until_told_again(signal.SIGTERM):
+        uvicorn.Server(config).run(sockets=[listener])
+    out.print("the studio is closed; nothing that visitors sent was kept")
+
+
+@contextlib.contextmanager
+def until_told_again(which: signal.Signals) -> Generator[None]:
+    """Let a signal that uvicorn hands on after it has closed pass by."""
+    before = signal.signal(which, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(which, before)

@@ -1,0 +1,152 @@
+r"""Residuals whose clips do what was asked: a poke as a measurement of the motion that a residual leads to.
+
+The latent flow was told of the pokes, yet its samples obey them only as well as it has learned. A decoder that moves
+the still's pixels says where each of them goes, so that we can ask for more: of residuals :math:`r \sim N(0, I)`, those
+whose poked pixels end where they were asked to. Were that motion :math:`m(r)` linear, the conditional draw would be
+
+.. math:: r' = r + J^\top (J J^\top + \sigma^2 I)^{-1} (d - m(r))
+
+exactly (Matheron's rule: a draw, plus the gain times what it misses). It is not linear, so the rule is iterated, with a
+bound on each step, and J is corrected by what each step did (Broyden 1965). The least change of r does it, so a sample
+keeps whatever the pokes do not decide.
+
+Differs from the original, which leaves it at what the latent flow has learned.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ipoke.data.poke import Poke
+from ipoke.latent_flow import LatentFlow
+
+NOISE_PX = 0.25
+"""Standard deviation of what a poke says of the motion of its pixel."""
+NEAR_ENOUGH_PX = 0.5
+"""A sample is left alone once the farthest of its poked pixels is this near its target."""
+LONGEST_STEP = 4.0
+"""Norm of the first step of a residual, whose own norm is about the root of its dimensions, 32 for 1024."""
+MOST_STEPS = 6
+GRADIENT_TOLERANCE = 0.01
+"""What the first gradient may leave undone; every step corrects it."""
+WILDEST_PX = 1e3
+"""A step that leads to motion beyond this is taken back."""
+
+MotionAt: TypeAlias = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n m"]]
+"""From residuals to the motion of the poked pixels, px, x and y of each in turn."""
+Saying: TypeAlias = Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n 2 s s"]]
+"""From latents to where the still's pixels are in the last frame, relative to themselves, px; with gradients."""
+
+
+@torch.no_grad()
+def pulled(
+    r: Float[Tensor, "n c h w"],
+    pokes: Sequence[Poke],
+    latent_flow: LatentFlow,
+    cond: Float[Tensor, "1 k h w"],
+    says: Saying,
+    gain: Float[Tensor, "m d"] | None = None,
+) -> Float[Tensor, "n c h w"]:
+    """Change residuals as little as it takes for the poked pixels of their clips to end where they were asked to.
+
+    Args:
+        r: Residuals as they were drawn.
+        pokes: In the model's pixels; none leaves the residuals as they are.
+        latent_flow: Of the model.
+        cond: Condition of the still and these pokes.
+        says: What the decoder says of a latent's motion by the last frame.
+        gain: As of `gain_at_mode` for these pokes, or for others at the same places, which leads almost as near.
+    """
+    if not pokes:
+        return r
+    if gain is None:
+        gain = gain_at_mode(pokes, latent_flow, cond, says)
+    asked = torch.tensor([[poke.dx, poke.dy] for poke in pokes], dtype=r.dtype, device=r.device).flatten()
+
+    def motion_at(residuals: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
+        count = len(residuals)
+        z = latent_flow.to_latent(residuals.view(count, *r.shape[1:]), cond.expand(count, -1, -1, -1))
+        return motion_of_poked(says(z), pokes)
+
+    return reaching(r.flatten(1), motion_at, gain, asked).view_as(r)
+
+
+@torch.no_grad()
+def gain_at_mode(
+    pokes: Sequence[Poke], latent_flow: LatentFlow, cond: Float[Tensor, "1 k h w"], says: Saying
+) -> Float[Tensor, "m d"]:
+    """Differentiate the motion of the poked pixels with respect to the residual, where that is zero."""
+    zero = torch.zeros(1, latent_flow.channels, latent_flow.side, latent_flow.side, device=cond.device)
+    z = latent_flow.to_latent(zero, cond)
+    gradients = gradients_at(z, lambda latents: motion_of_poked(says(latents), pokes), 2 * len(pokes))
+    return latent_flow.gradient_at(z, cond, gradients, GRADIENT_TOLERANCE).flatten(1)
+
+
+def motion_of_poked(motion: Float[Tensor, "n 2 s s"], pokes: Sequence[Poke]) -> Float[Tensor, "n m"]:
+    """Pick where the poked pixels go, px: x and y of each in turn."""
+    places = torch.tensor([[round(poke.y), round(poke.x)] for poke in pokes], device=motion.device)
+    rows, columns = places.clamp(0, motion.shape[-1] - 1).unbind(1)
+    return motion[:, :, rows, columns].transpose(1, 2).flatten(1).float()
+
+
+def gradients_at(
+    z: Float[Tensor, "1 c h w"], motion_of: Callable[[Tensor], Float[Tensor, "n m"]], numbers: int
+) -> Float[Tensor, "m c h w"]:
+    """Differentiate motion at one latent: as many copies of it as there are numbers, each for one of them."""
+    with torch.enable_grad():
+        copies = z.expand(numbers, -1, -1, -1).clone().requires_grad_()
+        (gradients,) = torch.autograd.grad(motion_of(copies).diagonal().sum(), copies)
+    return gradients
+
+
+def reaching(
+    r: Float[Tensor, "n d"],
+    motion_at: MotionAt,
+    jacobian: Float[Tensor, "m d"],
+    asked: Float[Tensor, " m"],
+) -> Float[Tensor, "n d"]:
+    """Iterate Matheron's rule from each residual; a step that does not help is taken back and tried shorter.
+
+    Each row goes its own way, whatever the others do.
+
+    Args:
+        r: Residuals as they were drawn.
+        motion_at: Motion of the poked pixels.
+        jacobian: Of ``motion_at``, about where the residuals are.
+        asked: The motion that was asked for, px.
+    """
+    best, moved = r.clone(), motion_at(r)
+    jacobians = jacobian.expand(len(r), -1, -1).clone()
+    longest = r.new_full((len(r),), LONGEST_STEP)
+    for _ in range(MOST_STEPS):
+        (open_,) = (_farthest(moved - asked) > NEAR_ENOUGH_PX).nonzero(as_tuple=True)
+        if not len(open_):
+            break
+        gain = jacobians[open_]
+        step = _matheron(gain, asked - moved[open_])
+        step = step * (longest[open_] / step.norm(dim=1).clamp_min(1e-9)).clamp(max=1)[:, None]
+        tried = motion_at(best[open_] + step)
+        tame = tried.isfinite().all(1) & (tried.abs().amax(1) < WILDEST_PX)
+        helps = tame & (_farthest(tried - asked) < _farthest(moved[open_] - asked))
+        surprise = tried - moved[open_] - torch.einsum("nmd,nd->nm", gain, step)
+        correction = torch.einsum("nm,nd->nmd", surprise, step) / step.square().sum(1).clamp_min(1e-9)[:, None, None]
+        jacobians[open_] = torch.where(tame[:, None, None], gain + correction, gain)
+        longest[open_] *= torch.where(helps, 1.5, 0.4)
+        best[open_] = torch.where(helps[:, None], best[open_] + step, best[open_])
+        moved[open_] = torch.where(helps[:, None], tried, moved[open_])
+    return best
+
+
+def _matheron(jacobian: Float[Tensor, "n m d"], missing: Float[Tensor, "n m"]) -> Float[Tensor, "n d"]:
+    """Give the least change of a standard normal that makes up for what is missing, px."""
+    noise = NOISE_PX**2 * torch.eye(missing.shape[1], dtype=missing.dtype, device=missing.device)
+    weights = torch.linalg.solve(jacobian @ jacobian.transpose(1, 2) + noise, missing)
+    return torch.einsum("nmd,nm->nd", jacobian, weights)
+
+
+def _farthest(missing: Float[Tensor, "n m"]) -> Float[Tensor, " n"]:
+    """Give the distance, px, of the poked pixel that is farthest from its target."""
+    return missing.unflatten(1, (-1, 2)).norm(dim=2).amax(1)

@@ -1,0 +1,64 @@
+"""Residuals written down: weighted sums of draws that seeds name, so that steps and mixes can be asked for again."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ipoke.latent_flow import LatentFlow
+
+
+class Term(NamedTuple):
+    """One draw in a residual: sample ``number`` of ``seed``, and how much of it."""
+
+    seed: int
+    number: int
+    weight: float = 1.0
+
+
+Terms = tuple[Term, ...]
+
+
+def plain_terms(seed: int, samples: int) -> list[Terms]:
+    """Name the residuals of the first samples of a seed."""
+    return [(Term(seed, number),) for number in range(samples)]
+
+
+def stepped(start: Terms, towards: Terms, angle: float) -> Terms:
+    """Go from one residual towards another on the arc between them; a quarter turn, pi / 2, arrives.
+
+    Draws are independent, so that the sum cos(a) r + sin(a) r' of two that share none is standard normal again.
+    """
+    weights: dict[tuple[int, int], float] = {}
+    for terms, share in ((start, math.cos(angle)), (towards, math.sin(angle))):
+        length = math.sqrt(sum(term.weight**2 for term in terms))
+        for term in terms:
+            key = (term.seed, term.number)
+            weights[key] = weights.get(key, 0.0) + share * term.weight / length
+    return tuple(Term(*key, weight) for key, weight in weights.items() if abs(weight) > 1e-6)
+
+
+def draw_residuals(latent_flow: LatentFlow, residuals: Sequence[Terms]) -> Float[Tensor, "n c h w"]:
+    """Draw residuals by their terms, float32 on the CPU; whatever the weights, each is standard normal.
+
+    Raises:
+        ValueError: A residual has no terms, or only terms of no weight.
+    """
+    rows = []
+    for terms in residuals:
+        weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
+        length = weights.norm() if len(terms) else torch.zeros(())
+        if not length > 0:
+            raise ValueError("residual: got no terms of any weight, expected at least one")
+        noise = latent_flow.base_noise([sample_seed(term.seed, term.number) for term in terms])
+        rows.append(torch.einsum("k,kchw->chw", (weights / length).to(noise.dtype), noise))
+    return torch.stack(rows)
+
+
+def sample_seed(seed: int, number: int) -> int:
+    """Derive the seed of a sample, so that sample i is the same in any number of samples."""
+    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)

@@ -1,0 +1,36 @@
+"""What one visitor may ask for, so that a server answers all of them and never runs out of memory."""
+
+from typing import NamedTuple
+
+
+class Limits(NamedTuple):
+    """Largest numbers; whatever is beyond is answered with a line in words."""
+
+    upload_bytes: int = 20_000_000
+    """Of a picture."""
+    video_bytes: int = 100_000_000
+    pixels: int = 50_000_000
+    """Of a picture, before it is scaled down."""
+    side: int = 1024
+    """Of a picture as it is kept, px."""
+    samples: int = 9
+    pokes: int = 12
+    terms: int = 16
+    """Of a residual."""
+    frames: int = 40
+    json_bytes: int = 200_000
+    history_bytes: int = 64_000
+    jobs_per_visitor: int = 3
+    jobs: int = 32
+    """Waiting and running, of all visitors."""
+    pictures: int = 32
+    """Kept in memory beside the bundled ones."""
+    picture_seconds: float = 3600.0
+    """After which a picture that nobody asked for is forgotten."""
+    decode_seconds: float = 20.0
+    """After which a file that does not finish decoding is refused."""
+    worker_bytes: int = 2_000_000_000
+    """Memory of the process that decodes."""
+
+
+LIMITS = Limits()

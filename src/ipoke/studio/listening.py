@@ -1,0 +1,25 @@
+"""The socket that the studio listens at."""
+
+import socket
+
+from ipoke.errors import InputError
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Listen at an address; port 0 takes one that is free.
+
+    Raises:
+        InputError: The port is taken, or the address is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise InputError(
+            f"--port: cannot listen at {host} port {port} ({error.strerror or error}); take another one, or 0 for any"
+        ) from error
+    listener.listen(64)
+    return listener

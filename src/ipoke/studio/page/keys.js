@@ -1,0 +1,150 @@
+/** Keys: everything on the picture without a hand, and the dialog that lists them. */
+
+import { byId, make } from "./dom.js";
+import { frameNow, showFrame, toggle } from "./player.js";
+import { beginMove, beginNew, cancelPull, endPull, nudgeSelected, pinAt, pullTo, removePoke, selectPoke, settleNudge } from "./poking.js";
+import { isPin } from "./arrows.js";
+import { change, state } from "./state.js";
+import { say } from "./words.js";
+
+const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const FAR = 10;
+const LIST = [
+  ["Arrow keys", "move the cross, the head of a pull, or the selected poke; Shift: 10 px"],
+  ["Enter", "start a pull at the cross, and end it; on a selected poke, pull its head again"],
+  ["P", "hold the place at the cross"],
+  ["Tab  [  ]", "select a poke"],
+  ["Delete", "delete the selected poke"],
+  ["Escape", "take a running pull back, or select nothing"],
+  ["Ctrl+Z  Ctrl+Shift+Z  Ctrl+Y", "undo, redo"],
+  ["Space", "play or pause"],
+  [",  .", "one frame back or on"],
+  ["1 to 9", "show a sample big"],
+  ["R", "new seed"],
+  ["?", "this list"],
+];
+
+const cursor = () => state.cursor ?? { x: Math.round(state.picture.width / 2), y: Math.round(state.picture.height / 2) };
+
+function moveCursor(dx, dy) {
+  const { width, height } = state.picture;
+  const from = cursor();
+  const to = { x: Math.min(width - 1, Math.max(0, from.x + dx)), y: Math.min(height - 1, Math.max(0, from.y + dy)) };
+  change({ cursor: to, hover: to });
+  say(`${to.x},${to.y}`);
+}
+
+function step(event) {
+  const [dx, dy] = STEPS[event.key].map((part) => part * (event.shiftKey ? FAR : 1));
+  if (state.pull) {
+    const poke = state.pokes[state.pull.index];
+    pullTo(poke.x + poke.dx + dx, poke.y + poke.dy + dy);
+    const now = state.pokes[state.pull.index];
+    say(`by ${now.dx},${now.dy}${state.pull.hand ? "; as far as it goes" : ""}`);
+  } else if (state.selected !== null) nudgeSelected(dx, dy);
+  else moveCursor(dx, dy);
+}
+
+function enter() {
+  settleNudge();
+  if (state.pull) {
+    const { index } = state.pull;
+    endPull();
+    change({ selected: null, cursor: state.pokes[index] ? { x: state.pokes[index].x, y: state.pokes[index].y } : state.cursor });
+  } else if (state.selected !== null && !isPin(state.pokes[state.selected])) {
+    const poke = state.pokes[state.selected];
+    beginMove(state.selected, "head", poke.x + poke.dx, poke.y + poke.dy, "keys");
+    say("Pull with the arrow keys; Enter ends.");
+  } else {
+    const at = cursor();
+    if (beginNew(at.x, at.y, "keys")) say(`Pull from ${at.x},${at.y} with the arrow keys; Enter ends.`);
+  }
+}
+
+function pin() {
+  if (state.pull) return;
+  const at = cursor();
+  pinAt(at.x, at.y, "keys");
+  change({ selected: null, cursor: at });
+}
+
+/** Select the next poke; false past the end of the list. */
+function selectNext(by, wrap) {
+  settleNudge();
+  const { length } = state.pokes;
+  if (!length) return false;
+  let next = state.selected === null ? (by > 0 ? 0 : length - 1) : state.selected + by;
+  if (next < 0 || next >= length) {
+    if (!wrap) {
+      change({ selected: null });
+      return false;
+    }
+    next = (next + length) % length;
+  }
+  selectPoke(next);
+  return true;
+}
+
+function remove() {
+  if (state.pull) cancelPull();
+  else if (state.selected !== null) removePoke(state.selected);
+}
+
+function escape() {
+  if (state.pull) cancelPull();
+  else if (state.selected !== null) {
+    settleNudge();
+    change({ selected: null });
+    say("Nothing selected.");
+  }
+}
+
+/** Keys on the picture; true where one was used. */
+function onPicture(event) {
+  if (!state.picture || event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (event.key in STEPS) step(event);
+  else if (event.key === "Enter") enter();
+  else if (event.key === "p" || event.key === "P") pin();
+  else if (event.key === "Tab" && !state.pull) return selectNext(event.shiftKey ? -1 : 1, false);
+  else if (event.key === "Delete" || event.key === "Backspace") remove();
+  else if (event.key === "Escape") escape();
+  else return false;
+  return true;
+}
+
+function anywhere(event, { undo, redo, newSeed, choose }) {
+  const key = event.key.toLowerCase();
+  if (event.ctrlKey || event.metaKey) {
+    if (key === "z") (event.shiftKey ? redo : undo)();
+    else if (key === "y") redo();
+    else return false;
+    return true;
+  }
+  if (event.altKey) return false;
+  if (key === " " && !event.target.closest("button, summary")) toggle();
+  else if (key === ",") showFrame(frameNow() - 1);
+  else if (key === ".") showFrame(frameNow() + 1);
+  else if (key === "[") selectNext(-1, true);
+  else if (key === "]") selectNext(1, true);
+  else if (key === "r") newSeed();
+  else if (key === "?") byId("keys-dialog").showModal();
+  else if (/^[1-9]$/.test(key)) choose(Number(key) - 1);
+  else return false;
+  return true;
+}
+
+/** Listen to keys; the doings that belong elsewhere are given. */
+export function startKeys(doings) {
+  byId("keys-list").append(...LIST.flatMap(([keys, words]) => [make("dt", {}, ...keys.split("  ").map((key) => make("kbd", {}, key))), make("dd", {}, words)]));
+  byId("keys").addEventListener("click", () => byId("keys-dialog").showModal());
+  byId("picture").addEventListener("keydown", (event) => {
+    if (onPicture(event)) event.preventDefault();
+  });
+  byId("picture").addEventListener("focus", (event) => {
+    if (state.picture && !state.cursor && event.target.matches(":focus-visible")) change({ cursor: cursor() });
+  });
+  document.addEventListener("keydown", (event) => {
+    const typing = event.target.closest("input:not([type=range], [type=checkbox]), select, textarea, dialog");
+    if (!event.defaultPrevented && !typing && anywhere(event, doings)) event.preventDefault();
+  });
+}

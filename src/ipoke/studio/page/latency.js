@@ -1,0 +1,75 @@
+/** How long answers take here: from letting go to the first moving frame on screen, and previews per second. */
+
+import { byId } from "./dom.js";
+
+const figures = { first: null, all: null, samples: 0, rate: null };
+let released = null;
+let armed = false;
+let painted = 0;
+let since = null;
+
+/** A hand let go: the clock runs. */
+export function release() {
+  released = performance.now();
+  armed = false;
+  byId("latency").textContent = "sampling…";
+}
+
+/** Nothing is on its way any more. */
+export function settled() {
+  armed = false;
+  show();
+}
+
+/** The clip that was asked for begins to arrive: its first moving frame counts. */
+export function clipBegins() {
+  armed = released !== null;
+}
+
+/** A moving frame was painted; counts once for every clip. */
+export function movingFramePainted() {
+  if (!armed) return;
+  armed = false;
+  figures.first = performance.now() - released;
+  document.body.dataset.firstFrameMs = figures.first.toFixed(1);
+  show();
+}
+
+/** All samples are here. */
+export function allArrived(samples) {
+  if (released === null) return;
+  figures.samples = samples;
+  figures.all = performance.now() - released;
+  document.body.dataset.allFramesMs = figures.all.toFixed(1);
+  show();
+}
+
+/** Previews are asked for: count from here unless counting. */
+export function previewsBegin() {
+  if (since !== null) return;
+  since = performance.now();
+  painted = 0;
+}
+
+/** A preview was painted. */
+export function previewPainted() {
+  painted += 1;
+  const seconds = (performance.now() - since) / 1000;
+  if (since === null || seconds < 0.2) return;
+  figures.rate = painted / seconds;
+  document.body.dataset.previewRate = figures.rate.toFixed(1);
+  show();
+}
+
+/** The hand rests. */
+export function previewsEnd() {
+  since = null;
+}
+
+function show() {
+  const parts = [];
+  if (figures.first !== null) parts.push(`first frame ${Math.round(figures.first)} ms`);
+  if (figures.all !== null) parts.push(`${figures.samples} sample${figures.samples === 1 ? "" : "s"} ${Math.round(figures.all)} ms`);
+  if (figures.rate !== null) parts.push(`preview ${Math.round(figures.rate)}/s`);
+  byId("latency").textContent = parts.join(" · ");
+}

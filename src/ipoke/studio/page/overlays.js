@@ -1,0 +1,148 @@
+/** What lies over the picture: what moves along, where samples differ, motion as colour; and the ambiguity meter. */
+
+import * as api from "./api.js";
+import { drawWheel, heatMap, motionMap } from "./colours.js";
+import { byId } from "./dom.js";
+import { repaint } from "./player.js";
+import { withPicture } from "./question.js";
+import { change, state, subscribe } from "./state.js";
+import { sayProblem } from "./words.js";
+
+const REST = 250;
+const MOST_MAPS = 200;
+const FIELDS = ["affinity", "spread", "motion"];
+
+const maps = new Map();
+const fields = new WeakMap();
+let resting = null;
+let request = null;
+
+/** Paint the overlay that is on. */
+export function paintOverlay(ctx, width, height) {
+  const map = overlayNow();
+  if (!map) return;
+  ctx.save();
+  ctx.imageSmoothingQuality = "high";
+  ctx.drawImage(map, 0, 0, width, height);
+  ctx.restore();
+}
+
+function overlayNow() {
+  const { overlays, answer, chosen } = state;
+  if (overlays.affinity) return maps.get(placeKey(place()));
+  if (overlays.spread && answer?.spread) return field(answer, () => ({ canvas: heatMap(answer.spread, answer.side) })).canvas;
+  const sample = answer?.samples[chosen];
+  if (overlays.motion && sample?.motion) return motionOf(sample, answer).canvas;
+  return null;
+}
+
+function field(owner, draw) {
+  if (!fields.has(owner)) fields.set(owner, draw());
+  return fields.get(owner);
+}
+
+const motionOf = (sample, answer) => field(sample, () => motionMap(sample.motion, answer.side));
+
+/** The place whose company is asked for: under the pointer, else at the cross, else the selected poke's. */
+function place() {
+  if (state.pull) return null;
+  return state.hover ?? state.cursor ?? state.pokes[state.selected] ?? null;
+}
+
+const placeKey = (at) => at && `${state.picture.picture} ${Math.round(at.x)} ${Math.round(at.y)}`;
+
+function restThenAsk() {
+  clearTimeout(resting);
+  request?.abort();
+  const at = place();
+  if (!state.overlays.affinity || !state.picture || !at || maps.has(placeKey(at))) return;
+  resting = setTimeout(() => askAffinity(at), REST);
+}
+
+async function askAffinity(at) {
+  const mine = new AbortController();
+  request = mine;
+  const key = placeKey(at);
+  const { width, height } = state.picture;
+  const [x, y] = [Math.min(width - 1, Math.max(0, Math.round(at.x))), Math.min(height - 1, Math.max(0, Math.round(at.y)))];
+  try {
+    const said = await withPicture({ picture: state.picture.picture }, (asked) => api.affinity(asked.picture, x, y, mine.signal));
+    if (maps.size >= MOST_MAPS) maps.delete(maps.keys().next().value);
+    maps.set(key, heatMap(api.bytesOf(said.values), said.side));
+    repaint();
+  } catch (error) {
+    if (!mine.signal.aborted) sayProblem(error.message);
+  }
+}
+
+function toggleOverlay(name) {
+  const on = !state.overlays[name];
+  const overlays = { ...state.overlays, [name]: on };
+  if (on && FIELDS.includes(name)) for (const other of FIELDS) if (other !== name) overlays[other] = false;
+  change({ overlays });
+}
+
+function showToggles() {
+  for (const [name, on] of Object.entries(state.overlays)) byId(`show-${name}`).setAttribute("aria-pressed", String(on));
+  const { answer, chosen, overlays } = state;
+  const spread = overlays.spread && Boolean(answer?.spread);
+  byId("heat-legend").hidden = !(overlays.affinity || spread);
+  byId("heat-low").textContent = overlays.affinity ? "stays" : "alike";
+  byId("heat-high").textContent = overlays.affinity ? "moves along" : "differs";
+  const sample = answer?.samples[chosen];
+  const motion = overlays.motion && sample?.motion;
+  byId("motion-legend").hidden = !motion;
+  if (motion) byId("motion-scale").textContent = `rim ${(motionOf(sample, answer).longest * answer.motionUnit).toFixed(1)} px`;
+}
+
+function showAmbiguity() {
+  const { answer, ambiguities } = state;
+  const mute = state.about && !state.about.model.says_motion;
+  const value = byId("ambiguity-value");
+  const latest = ambiguities.at(-1);
+  value.textContent = latest ? `${latest.value.toFixed(2)} px` : "–";
+  const words = byId("ambiguity-words");
+  if (mute) words.textContent = "This model does not say motion, so neither ambiguity nor overlays of motion are known.";
+  else if (answer?.done && answer.samples.length < 2) words.textContent = "Ambiguity takes two samples or more.";
+  else words.textContent = "How far apart the samples end, on average. Another poke or a pin usually lowers it.";
+  sparkline(byId("ambiguity-history"), ambiguities);
+}
+
+function sparkline(canvas, points) {
+  const ctx = canvas.getContext("2d");
+  const { width, height } = canvas;
+  const style = getComputedStyle(canvas);
+  ctx.clearRect(0, 0, width, height);
+  ctx.strokeStyle = ctx.fillStyle = style.color;
+  ctx.globalAlpha = 0.25;
+  ctx.fillRect(0, height - 2, width, 2);
+  ctx.globalAlpha = 1;
+  canvas.setAttribute("aria-label", points.length ? `Ambiguity so far, px: ${points.map((point) => point.value.toFixed(2)).join(", ")}` : "Ambiguity so far: nothing yet");
+  if (!points.length) return;
+  const most = Math.max(...points.map((point) => point.value), 1e-6);
+  const across = (index) => (points.length === 1 ? width - 10 : 8 + (index * (width - 18)) / (points.length - 1));
+  const up = (value) => height - 8 - (value / most) * (height - 18);
+  ctx.lineWidth = 3;
+  ctx.lineJoin = "round";
+  ctx.beginPath();
+  points.forEach((point, index) => ctx.lineTo(across(index), up(point.value)));
+  ctx.stroke();
+  ctx.beginPath();
+  ctx.arc(across(points.length - 1), up(points.at(-1).value), 6, 0, Math.PI * 2);
+  ctx.fill();
+}
+
+/** Make toggles, legends and the meter work. */
+export function startOverlays() {
+  drawWheel(byId("motion-wheel"));
+  for (const name of Object.keys(state.overlays)) byId(`show-${name}`).addEventListener("click", () => toggleOverlay(name));
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showAmbiguity);
+  subscribe((changed) => {
+    if (changed.has("overlays") || changed.has("answer") || changed.has("chosen")) showToggles();
+    if (["overlays", "hover", "cursor", "selected", "pull", "picture"].some((name) => changed.has(name))) restThenAsk();
+    if (["ambiguities", "answer", "about", "theme"].some((name) => changed.has(name))) showAmbiguity();
+    if (changed.has("about")) {
+      for (const name of ["spread", "motion"]) byId(`show-${name}`).disabled = !state.about.model.says_motion;
+    }
+  });
+}

@@ -1,0 +1,91 @@
+/** The big canvas: picture or chosen clip, what lies over it, pokes and cross. */
+
+import { drawCursor, drawLimit, drawPoke, drawReached } from "./arrows.js";
+import { byId, fitCanvas } from "./dom.js";
+import { movingFramePainted } from "./latency.js";
+import { paintOverlay } from "./overlays.js";
+import { frameNow, isPlaying, lastFrame, onPaint, repaint } from "./player.js";
+import { longestPull } from "./poking.js";
+import { state, subscribe } from "./state.js";
+
+const NEAR_LIMIT = 0.8;
+const canvas = byId("picture");
+
+/** A place on the screen in px of the picture. */
+export function toPicture(event) {
+  const box = canvas.getBoundingClientRect();
+  const scale = state.picture.width / box.width;
+  return { x: (event.clientX - box.left) * scale - 0.5, y: (event.clientY - box.top) * scale - 0.5 };
+}
+
+/** How many px of the picture a px of the screen is. */
+export const pictureScale = () => state.picture.width / (canvas.clientWidth || 1);
+
+/** The drawable that a sample shows at a frame, the newest before it where it has not come yet; null for the picture. */
+export function frameOf(sample, number) {
+  for (let frame = number; frame > 0; frame -= 1) if (sample.frames[frame]) return sample.frames[frame];
+  return null;
+}
+
+function shown() {
+  if (state.preview) return state.preview.image;
+  const sample = state.answer?.samples[state.chosen];
+  const still = state.pull || (state.overlays.affinity && state.hover);
+  const moving = sample && !still ? frameOf(sample, frameNow()) : null;
+  if (moving) movingFramePainted();
+  return moving ?? state.picture.image;
+}
+
+function paint() {
+  if (!state.picture) return;
+  const { width, height, ratio } = fitCanvas(canvas);
+  const ctx = canvas.getContext("2d");
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.imageSmoothingQuality = "high";
+  ctx.drawImage(shown(), 0, 0, width, height);
+  paintOverlay(ctx, width, height);
+  const scale = width / state.picture.width;
+  if (state.overlays.arrows) paintPokes(ctx, scale, width);
+  if (state.cursor && document.activeElement === canvas) drawCursor(ctx, state.cursor, scale);
+}
+
+function paintPokes(ctx, scale, width) {
+  const { pull } = state;
+  if (pull?.part === "head" && pull.moved) {
+    const poke = state.pokes[pull.index];
+    const longest = longestPull();
+    if (pull.hand || Math.hypot(poke.dx, poke.dy) > NEAR_LIMIT * longest) drawLimit(ctx, poke, longest, pull.hand, scale);
+  }
+  const faint = (isPlaying() || Boolean(state.answer?.transfer)) && !pull;
+  state.pokes.forEach((poke, index) => drawPoke(ctx, poke, index, scale, { selected: index === state.selected, faint }));
+  const reached = reachedNow();
+  reached.forEach((point, index) => {
+    if (state.pokes[index]) drawReached(ctx, state.pokes[index], point, index, scale, width);
+  });
+}
+
+/** Where poked points end, where that is on screen: with a preview, or at the last frame of a clip of these pokes. */
+function reachedNow() {
+  if (state.preview) return state.preview.reached;
+  if (state.pull || !state.answer || state.answer.transfer || frameNow() < lastFrame()) return [];
+  if (JSON.stringify(state.answer.pokes) !== JSON.stringify(state.pokes)) return [];
+  return state.answer.samples[state.chosen]?.reached ?? [];
+}
+
+function shape() {
+  const { width, height } = state.picture;
+  byId("frame").style.aspectRatio = `${width} / ${height}`;
+  byId("frame").style.setProperty("--shape", String(width / height));
+}
+
+/** Paint whenever there is something new. */
+export function startPicture() {
+  onPaint(paint);
+  new ResizeObserver(repaint).observe(canvas);
+  canvas.addEventListener("focus", repaint);
+  canvas.addEventListener("blur", repaint);
+  subscribe((changed) => {
+    if (changed.has("picture") && state.picture) shape();
+    if (changed.has("waiting")) byId("frame").classList.toggle("waiting", state.waiting);
+  });
+}

@@ -1,0 +1,109 @@
+/** The grid: all samples at the same frame, each with what is known of it. */
+
+import { isKept, keepSample, moreLike } from "./chance.js";
+import { byId, fitCanvas, icon, make } from "./dom.js";
+import { frameOf } from "./picture.js";
+import { frameNow, onPaint, repaint } from "./player.js";
+import { change, state, subscribe } from "./state.js";
+import { say } from "./words.js";
+
+const tiles = [];
+let built = null;
+
+/** Show a sample big. */
+export function chooseSample(index) {
+  if (!state.answer?.samples[index]) return;
+  change({ chosen: index });
+  say(`Sample ${index + 1} is shown big.`);
+}
+
+function build() {
+  const samples = state.answer?.samples ?? [];
+  tiles.length = 0;
+  samples.forEach((_, index) => tiles.push(tile(index)));
+  byId("samples").replaceChildren(...tiles.map((made) => made.figure));
+  byId("samples-empty").hidden = samples.length > 0;
+}
+
+function tile(index) {
+  const canvas = make("canvas");
+  canvas.style.aspectRatio = `${state.answer.width} / ${state.answer.height}`;
+  const choose = make("button", { type: "button", className: "choose", "aria-label": `Show sample ${index + 1} big` }, canvas, make("span", { className: "number", "aria-hidden": "true" }, String(index + 1)));
+  const bits = make("span", { className: "bits" }, "…");
+  const mark = make("span", { className: "rank-mark" }, make("i"));
+  const rank = make("span", { className: "rank-words" });
+  const keep = make("button", { type: "button", className: "keep", title: "Keep when new ones are drawn" }, icon("star"));
+  const more = make("button", { type: "button", className: "more" }, "More like this");
+  mark.setAttribute("aria-hidden", "true");
+  keep.setAttribute("aria-label", `Keep sample ${index + 1}`);
+  more.setAttribute("aria-label", `More like this, sample ${index + 1}`);
+  choose.addEventListener("click", () => chooseSample(index));
+  keep.addEventListener("click", () => keepSample(index));
+  more.addEventListener("click", () => moreLike(index));
+  const figure = make("figure", { className: "sample" }, choose, make("figcaption", {}, bits, make("span", { className: "rank" }, mark, rank)), make("div", { className: "tile-tools" }, keep, more));
+  return { figure, canvas, choose, bits, mark, rank, keep, more };
+}
+
+function describe() {
+  const samples = state.answer?.samples ?? [];
+  const ranked = samples.filter((sample) => !sample.mixed).length;
+  tiles.forEach((made, index) => {
+    const sample = samples[index];
+    const chosen = index === state.chosen;
+    made.figure.classList.toggle("chosen", chosen);
+    made.choose.setAttribute("aria-pressed", String(chosen));
+    made.bits.textContent = sample.bits === null ? "…" : `${sample.bits.toFixed(3).replace("-", "−")} bits/dim`;
+    const placed = sample.rank !== null && !sample.mixed && ranked > 1;
+    made.mark.hidden = !placed;
+    if (placed) made.mark.firstChild.style.left = `${(100 * sample.rank) / (ranked - 1)}%`;
+    made.rank.textContent = sample.mixed ? sample.mixed : placed ? rankWords(sample.rank, ranked) : "";
+    const explorable = sample.residual !== null && state.answer.done;
+    made.keep.disabled = sample.residual === null;
+    made.more.disabled = !explorable;
+    made.keep.setAttribute("aria-pressed", String(isKept(sample)));
+  });
+}
+
+function rankWords(rank, of) {
+  if (rank === 0) return "most typical";
+  if (rank === of - 1) return "most surprising";
+  return rank < (of - 1) / 2 ? "typical" : rank > (of - 1) / 2 ? "surprising" : "in between";
+}
+
+function paint() {
+  if (!state.answer) return;
+  const number = frameNow();
+  state.answer.samples.forEach((sample, index) => {
+    const made = tiles[index];
+    if (!made) return;
+    const image = frameOf(sample, number) ?? state.picture.image;
+    const { width, height, ratio } = fitCanvas(made.canvas);
+    if (made.image === image && made.width === width) return;
+    made.image = image;
+    made.width = width;
+    const ctx = made.canvas.getContext("2d");
+    ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+    ctx.imageSmoothingQuality = "high";
+    ctx.drawImage(image, 0, 0, width, height);
+  });
+}
+
+/** Show the grid and keep it up to date. */
+export function startSamples() {
+  onPaint(paint);
+  new ResizeObserver(() => {
+    for (const made of tiles) made.image = null;
+    repaint();
+  }).observe(byId("samples"));
+  subscribe((changed) => {
+    if (changed.has("answer") || changed.has("chosen") || changed.has("favourites")) {
+      const shape = state.answer && [state.answer.samples.length, state.answer.width, state.answer.height].join(" ");
+      if (shape !== built) {
+        built = shape;
+        build();
+      }
+      describe();
+    }
+    if (changed.has("waiting")) byId("samples").setAttribute("aria-busy", String(state.waiting));
+  });
+}

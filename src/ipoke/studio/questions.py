@@ -1,0 +1,91 @@
+"""What can be asked of the studio: JSON, strictly checked."""
+
+from typing import Annotated, Any, TypeVar
+
+from pydantic import Field, ValidationError, field_validator
+
+from ipoke.data.poke import Poke
+from ipoke.residual_terms import Term, Terms
+from ipoke.settings import Section
+from ipoke.studio.limits import LIMITS
+from ipoke.studio.problem import Problem
+
+PictureId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+Number = Annotated[float, Field(ge=-1e5, le=1e5)]
+OneTerm = tuple[Annotated[int, Field(ge=0, lt=2**53)], Annotated[int, Field(ge=0, lt=1000)], Number]
+
+AnySection = TypeVar("AnySection", bound=Section)
+
+
+class PokeAsked(Section):
+    """A poke, px of the picture."""
+
+    x: Number
+    y: Number
+    dx: Number
+    dy: Number
+
+
+class Question(Section):
+    """Which clips are to be sampled of which picture."""
+
+    picture: PictureId
+    pokes: Annotated[tuple[PokeAsked, ...], Field(max_length=LIMITS.pokes)] = ()
+    residuals: Annotated[
+        tuple[Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.terms)], ...],
+        Field(min_length=1, max_length=LIMITS.samples),
+    ]
+    temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
+    frames: Annotated[int, Field(ge=1, le=LIMITS.frames)] | None = None
+    reaches: bool = True
+
+    @field_validator("residuals")
+    @classmethod
+    def _have_weight(cls, residuals: tuple[tuple[OneTerm, ...], ...]) -> tuple[tuple[OneTerm, ...], ...]:
+        if not all(any(abs(weight) > 1e-6 for _, _, weight in terms) for terms in residuals):
+            raise ValueError("a residual has no term of any weight")
+        return residuals
+
+    def poke_list(self) -> list[Poke]:
+        """Return the pokes."""
+        return [Poke(poke.x, poke.y, poke.dx, poke.dy) for poke in self.pokes]
+
+    def terms(self) -> list[Terms]:
+        """Return the residuals."""
+        return [tuple(Term(*term) for term in terms) for terms in self.residuals]
+
+
+class Keeping(Question):
+    """A question whose clips are to be kept as a file, with what led there."""
+
+    history: Any = None
+
+
+class Naming(Question):
+    """A question to be written down as a command."""
+
+    name: Annotated[str, Field(min_length=1, max_length=200)] = "picture.png"
+
+
+class Place(Section):
+    """A place on a picture."""
+
+    picture: PictureId
+    x: Number
+    y: Number
+
+
+def parsed(kind: type[AnySection], data: bytes) -> AnySection:
+    """Read a question.
+
+    Raises:
+        Problem: Not JSON, or a field that is missing, unknown or out of range; the first one is named.
+    """
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "json_invalid":
+            raise Problem(400, f"not JSON: {first['msg']}") from error
+        raise Problem(422, f"{where or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}") from error

@@ -1,0 +1,73 @@
+"""`ipoke serve` as a process: it says where it is, keeps others out, and closes."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+
+def serve(*words):
+    command = [sys.executable, "-m", "ipoke", "serve", "--port", "0", *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def address_of(process):
+    line = process.stdout.readline()
+    assert line.startswith("the studio is open at http://"), (line, process.stderr.read())
+    return line.split()[-1]
+
+
+def close(process, how=signal.SIGINT):
+    process.send_signal(how)
+    return process.communicate(timeout=60)
+
+
+def about(address, **headers):
+    request = urllib.request.Request(f"{address}api/about", headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_opens_and_closes(how):
+    process = serve()
+    try:
+        assert about(address_of(process))["model"]["name"] == "scenes-64"
+        out, err = close(process, how)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert out == "the studio is closed; nothing that visitors sent was kept\n"
+    assert "Traceback" not in err
+
+
+def test_others_need_the_token():
+    process = serve("--host", "0.0.0.0", "--open-to-others")
+    try:
+        address, _, token = address_of(process).partition("#token=")
+        assert len(token) >= 32
+        address = address.replace("0.0.0.0", "127.0.0.1")
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            about(address)
+        assert about(address, Authorization=f"Bearer {token}")["version"]
+        close(process)
+    finally:
+        process.kill()
+
+
+def test_a_port_that_is_taken_is_one_line():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "ipoke", "serve", "--port", port]
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert answer.returncode == 2
+    assert answer.stderr.count("\n") == 1
+    assert f"port {port}" in answer.stderr
+    assert "take another one" in answer.stderr

@@ -1,0 +1,153 @@
+import asyncio
+import time
+
+import pytest
+
+from ipoke.errors import InputError
+from ipoke.studio.limits import LIMITS
+from ipoke.studio.problem import Problem
+from ipoke.studio.turns import Turns
+
+
+def run(scenario, **limits):
+    async def whole():
+        turns = Turns(LIMITS._replace(**limits))
+        turns.start()
+        try:
+            return await asyncio.wait_for(scenario(turns), 20)
+        finally:
+            await turns.stop()
+
+    return asyncio.run(whole())
+
+
+def steps(name, count, done, pause=0.005):
+    def begin():
+        for step in range(count):
+            time.sleep(pause)
+            done.append((name, step))
+            yield (name, step)
+
+    return begin
+
+
+def test_visitors_take_turns_step_by_step():
+    done = []
+
+    async def scenario(turns):
+        jobs = [turns.add(name, "clips", steps(name, 4, done)) for name in "ab"]
+        return [[result async for result in job] for job in jobs]
+
+    results = run(scenario)
+    assert results == [[(name, step) for step in range(4)] for name in "ab"]
+    assert [name for name, _ in done] == list("abababab")
+
+
+def test_who_asks_for_much_does_not_keep_the_others_waiting():
+    done = []
+
+    async def scenario(turns):
+        long = [turns.add("greedy", "clips", steps(f"greedy {i}", 20, done)) for i in range(3)]
+        await asyncio.sleep(0.05)
+        one = turns.add("modest", "preview", steps("modest", 2, done))
+        await one.only()
+        so_far = len(done)
+        for job in long:
+            await job.only()
+        return so_far
+
+    assert run(scenario) < 30
+
+
+def test_a_newer_preview_overtakes_one_that_waits():
+    done = []
+
+    async def scenario(turns):
+        slow = turns.add("other", "clips", steps("slow", 3, done, 0.05))
+        first, second = (turns.add("me", "preview", steps(name, 1, done)) for name in ("first", "second"))
+        with pytest.raises(Problem, match="newer preview") as overtaken:
+            await first.only()
+        await second.only()
+        await slow.only()
+        return overtaken.value.status
+
+    assert run(scenario) == 409
+    assert ("first", 0) not in done
+
+
+def test_a_job_that_nobody_waits_for_ends():
+    done = []
+
+    async def scenario(turns):
+        job = turns.add("gone", "clips", steps("gone", 1000, done))
+        async for _ in job:
+            break
+        await turns.add("next", "clips", steps("next", 3, done)).only()
+        await asyncio.sleep(0.05)
+        return len([name for name, _ in done if name == "gone"])
+
+    assert run(scenario) < 10
+
+
+def test_too_many_are_told_so():
+    done = []
+
+    async def scenario(turns):
+        for _ in range(2):
+            turns.add("me", "clips", steps("me", 5, done))
+        with pytest.raises(Problem, match="requests of yours") as mine:
+            turns.add("me", "clips", steps("me", 5, done))
+        turns.add("you", "clips", steps("you", 5, done))
+        with pytest.raises(Problem, match="too many visitors") as all_:
+            turns.add("they", "clips", steps("they", 5, done))
+        return mine.value.status, all_.value.status
+
+    assert run(scenario, jobs_per_visitor=2, jobs=3) == (429, 429)
+
+
+def test_what_goes_wrong_ends_that_job_alone():
+    def wrong(error):
+        def begin():
+            yield "begun"
+            raise error
+
+        return begin
+
+    async def scenario(turns):
+        told = []
+        for error in (InputError("poke: outside"), RuntimeError("tensors"), Problem(404, "gone")):
+            with pytest.raises(Problem) as problem:
+                await turns.add("me", "clips", wrong(error)).only()
+            told.append((problem.value.status, problem.value.words))
+        done = []
+        await turns.add("me", "clips", steps("still here", 1, done)).only()
+        return told, done
+
+    told, done = run(scenario)
+    assert told[0] == (400, "poke: outside")
+    assert told[1][0] == 500
+    assert "RuntimeError" in told[1][1]
+    assert "tensors" not in told[1][1]
+    assert told[2] == (404, "gone")
+    assert done
+
+
+def test_who_waits_while_it_stops_is_told():
+    async def whole():
+        turns = Turns()
+        turns.start()
+        done = []
+        running = turns.add("a", "clips", steps("a", 100, done, 0.02))
+        waiting = turns.add("b", "clips", steps("b", 1, done))
+        await asyncio.sleep(0.01)
+        await turns.stop()
+        statuses = []
+        for job in (running, waiting):
+            with pytest.raises(Problem) as problem:
+                await job.only()
+            statuses.append(problem.value.status)
+        with pytest.raises(Problem, match="stopping"):
+            turns.add("c", "clips", steps("c", 1, done))
+        return statuses
+
+    assert asyncio.run(whole()) == [503, 503]

@@ -1,0 +1,148 @@
+"""Residuals that reach their pokes: exact where motion is linear, and still there where it is not."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import ipoke
+from ipoke import reach
+from ipoke.data.poke import Poke
+from ipoke.reach import LONGEST_STEP, NEAR_ENOUGH_PX, NOISE_PX, reaching
+
+DIMENSIONS, POKES = 12, 2
+
+
+def linear(scale: float = 1.5) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    jacobian = scale * torch.randn(2 * POKES, DIMENSIONS, generator=generator, dtype=torch.float64)
+    return jacobian, torch.randn(2 * POKES, generator=generator, dtype=torch.float64)
+
+
+def draws(count: int, seed: int = 1) -> Tensor:
+    return torch.randn(count, DIMENSIONS, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def farthest(missing: Tensor) -> Tensor:
+    return missing.unflatten(1, (-1, 2)).norm(dim=2).amax(1)
+
+
+def gain(jacobian: Tensor) -> Tensor:
+    noise = NOISE_PX**2 * torch.eye(len(jacobian), dtype=torch.float64)
+    return jacobian.T @ torch.linalg.inv(jacobian @ jacobian.T + noise)
+
+
+def one_step_is_matherons_rule() -> None:
+    jacobian, asked = linear()
+    r = 0.8 * draws(8)
+    got = reaching(r, lambda x: x @ jacobian.T, jacobian, asked)
+    wanted = r + (asked - r @ jacobian.T) @ gain(jacobian).T
+    assert ((wanted - r).norm(dim=1) < LONGEST_STEP).all()
+    torch.testing.assert_close(got, wanted)
+
+
+def draws_are_those_of_the_conditional() -> None:
+    jacobian, asked = linear(0.5)
+    reached = reaching(draws(40_000), lambda x: x @ jacobian.T, jacobian, asked)
+    # A draw that is near enough stays, so what pokes decide is judged up to that, and what they leave open exactly.
+    onto = torch.linalg.pinv(jacobian) @ jacobian
+    free = torch.eye(DIMENSIONS, dtype=torch.float64) - onto
+    assert farthest(reached @ jacobian.T - asked).max() < NEAR_ENOUGH_PX
+    torch.testing.assert_close(reached @ free, draws(40_000) @ free)
+    wanted = torch.linalg.pinv(jacobian) @ asked
+    assert ((reached @ onto).mean(0) - wanted).norm() < 0.15
+
+
+@pytest.mark.parametrize("law", [one_step_is_matherons_rule, draws_are_those_of_the_conditional])
+def test_where_motion_is_linear(law):
+    law()
+
+
+def test_a_step_the_wrong_way_is_caught(monkeypatch):
+    right = reach._matheron
+    monkeypatch.setattr(reach, "_matheron", lambda jacobian, missing: right(jacobian, -missing))
+    for law in (one_step_is_matherons_rule, draws_are_those_of_the_conditional):
+        with pytest.raises(AssertionError):
+            law()
+
+
+def bent(x: Tensor) -> Tensor:
+    jacobian, _ = linear()
+    return 3 * (x @ jacobian.T / 3).tanh() + 0.1 * (x[:, :4] ** 2)
+
+
+def test_a_gradient_that_is_off_is_put_right_on_the_way():
+    jacobian, _ = linear()
+    asked = torch.tensor([0.5, -0.5, 1.0, 0.2], dtype=torch.float64)
+    r = draws(16)
+    before = farthest(bent(r) - asked)
+    after = farthest(bent(reaching(r, bent, jacobian, asked)) - asked)
+    assert before.median() > 2
+    assert after.median() < NEAR_ENOUGH_PX
+    assert (after <= before).all()
+
+
+def test_what_leads_nowhere_is_taken_back():
+    jacobian, asked = linear()
+    r = draws(4)
+
+    def cliff(x: Tensor) -> Tensor:
+        return torch.where((x - r).norm(dim=1, keepdim=True) > 1e-9, float("nan"), x @ jacobian.T) if len(x) == 4 else x
+
+    assert torch.equal(reaching(r, cliff, jacobian, asked), r)
+
+
+def test_each_residual_goes_its_own_way():
+    jacobian, asked = linear()
+    r = draws(5)
+    together = reaching(r, bent, jacobian, asked)
+    alone = torch.cat([reaching(r[i : i + 1], bent, jacobian, asked) for i in range(5)])
+    torch.testing.assert_close(together, alone)
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return [Poke(x=38, y=137, dx=0, dy=34)]
+
+
+def said_error(model, pokes, seeds):
+    picture = model.open(ipoke.bundled_still())
+    inner = [picture.still.to_model(poke) for poke in pokes]
+    _, motion = model.sample_with_motion(picture.still.source[None], [inner], [seeds])
+    ends = np.array([motion[0, :, :, round(poke.y), round(poke.x)].numpy() for poke in inner])
+    wanted = np.array([[poke.dx, poke.dy] for poke in inner])[:, None]
+    return np.hypot(*np.moveaxis(ends - wanted, -1, 0))
+
+
+def test_the_bundled_model_does_as_it_is_asked(asked):
+    model, seeds = ipoke.load("scenes-64"), list(range(6))
+    reached = said_error(model, asked, seeds)
+    model.reaches = False
+    drawn = said_error(model, asked, seeds)
+    assert reached.max() < 1 < np.median(drawn)
+    assert reached.mean() < 0.3 * drawn.mean()
+
+
+def test_a_pin_holds_while_its_neighbour_is_pulled(asked):
+    model = ipoke.load("scenes-64")
+    pinned = [*asked, Poke(x=120, y=200, dx=0, dy=0)]
+    errors = said_error(model, pinned, [0, 1, 2])
+    assert errors[0].mean() < 1
+    assert errors[1].max() < 0.5
+
+
+def test_samples_still_differ(asked):
+    clips = ipoke.load("scenes-64").poke(ipoke.bundled_still(), asked, samples=3)
+    assert np.abs(clips[0].astype(int) - clips[1]).mean() > 0.5
+
+
+def test_without_pokes_nothing_is_pulled():
+    model = ipoke.load("scenes-64")
+    free = model.poke(ipoke.bundled_still(), [], samples=2)
+    model.reaches = False
+    assert (free == model.poke(ipoke.bundled_still(), [], samples=2)).all()
+
+
+def test_what_paints_has_nothing_to_reach_by():
+    recipe = ipoke.settings.load_recipe("tiny-64", ["clip_decoder.output=paint"])
+    assert not ipoke.PokeModel(recipe).reaches

@@ -1,0 +1,45 @@
+import math
+
+import pytest
+import torch
+
+from ipoke.residual_terms import Term, draw_residuals, plain_terms, sample_seed, stepped
+from tiny import tiny_model
+
+LATENT_FLOW = tiny_model().latent_flow
+
+
+def drawn(*residuals):
+    return draw_residuals(LATENT_FLOW, residuals)
+
+
+def test_a_plain_residual_is_the_draw_of_its_seed():
+    assert torch.equal(drawn(*plain_terms(7, 3)), LATENT_FLOW.base_noise([sample_seed(7, i) for i in range(3)]))
+
+
+def test_any_mix_is_standard_normal():
+    mixes = [tuple(Term(seed, i, weight) for i, weight in enumerate((3.0, -1.0, 0.5))) for seed in range(60)]
+    r = drawn(*mixes)
+    assert r.mean().item() == pytest.approx(0, abs=0.02)
+    assert r.std().item() == pytest.approx(1, abs=0.02)
+
+
+def test_a_step_turns_by_its_angle():
+    start, towards = plain_terms(1, 1)[0], plain_terms(2, 1)[0]
+    first, middle, last = drawn(*(stepped(start, towards, angle) for angle in (0.0, 0.35, math.pi / 2)))
+    assert torch.equal(first, drawn(start)[0])
+    torch.testing.assert_close(last, drawn(towards)[0], atol=1e-5, rtol=0)
+    torch.testing.assert_close(middle, math.cos(0.35) * first + math.sin(0.35) * last, atol=1e-5, rtol=0)
+
+
+def test_steps_of_steps_stay_short():
+    terms = plain_terms(1, 1)[0]
+    for _ in range(3):
+        terms = stepped(terms, plain_terms(2, 1)[0], 0.3)
+    assert {(term.seed, term.number) for term in terms} == {(1, 0), (2, 0)}
+
+
+@pytest.mark.parametrize("terms", [(), (Term(0, 0, 0.0),)])
+def test_nothing_is_no_residual(terms):
+    with pytest.raises(ValueError, match="no terms of any weight"):
+        drawn(terms)
