@@ -9,6 +9,7 @@ import ipoke
 from ipoke import reach
 from ipoke.data.poke import Poke
 from ipoke.reach import LONGEST_STEP, NEAR_ENOUGH_PX, NOISE_PX, reaching
+from ipoke.residual_terms import Term
 
 DIMENSIONS, POKES = 12, 2
 
@@ -146,3 +147,11 @@ def test_without_pokes_nothing_is_pulled():
 def test_what_paints_has_nothing_to_reach_by():
     recipe = ipoke.settings.load_recipe("tiny-64", ["clip_decoder.output=paint"])
     assert not ipoke.PokeModel(recipe).reaches
+
+
+def test_no_pixel_flies_off_while_others_are_pulled():
+    model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+    picture = model.open(still)
+    pokes = [Poke(38, 137, 12, 23), Poke(120, 120, 0, -85), Poke(200, 105, 0, 0)]
+    drawn = picture.draw(pokes, [((Term(0, number)),) for number in range(5)])
+    assert picture.say(drawn).abs().max() <= 64

@@ -32,8 +32,8 @@ LONGEST_STEP = 4.0
 MOST_STEPS = 6
 GRADIENT_TOLERANCE = 0.01
 """What the first gradient may leave undone; every step corrects it."""
-WILDEST_PX = 1e3
-"""A step that leads to motion beyond this is taken back."""
+WILDEST = 1.0
+"""A step after which any pixel moves by more than this many sides of the picture is taken back."""
 
 MotionAt: TypeAlias = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n m"]]
 """From residuals to the motion of the poked pixels, px, x and y of each in turn."""
@@ -69,7 +69,9 @@ def pulled(
     def motion_at(residuals: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
         count = len(residuals)
         z = latent_flow.to_latent(residuals.view(count, *r.shape[1:]), cond.expand(count, -1, -1, -1))
-        return motion_of_poked(says(z), pokes)
+        motion = says(z)
+        is_wild = motion.abs().flatten(1).amax(1) > WILDEST * motion.shape[-1]
+        return motion_of_poked(motion, pokes).masked_fill(is_wild[:, None], float("nan"))
 
     return reaching(r.flatten(1), motion_at, gain, asked).view_as(r)
 
@@ -129,7 +131,7 @@ def reaching(
         step = _matheron(gain, asked - moved[open_])
         step = step * (longest[open_] / step.norm(dim=1).clamp_min(1e-9)).clamp(max=1)[:, None]
         tried = motion_at(best[open_] + step)
-        tame = tried.isfinite().all(1) & (tried.abs().amax(1) < WILDEST_PX)
+        tame = tried.isfinite().all(1)
         helps = tame & (_farthest(tried - asked) < _farthest(moved[open_] - asked))
         surprise = tried - moved[open_] - torch.einsum("nmd,nd->nm", gain, step)
         correction = torch.einsum("nm,nd->nmd", surprise, step) / step.square().sum(1).clamp_min(1e-9)[:, None, None]

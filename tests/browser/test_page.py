@@ -24,6 +24,7 @@ class Visitor:
         self.page.on("pageerror", lambda error: self.mishaps.append(str(error)))
         self.page.goto(address)
         self.until("document.querySelector('#model').textContent.includes('scenes-64')")
+        self.hears("Picture: still")
 
     def until(self, expression):
         """Wait until an expression holds; asked from outside, because the page may not evaluate strings."""

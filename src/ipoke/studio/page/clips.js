@@ -97,7 +97,8 @@ export async function transferNow(file) {
 
 /** What is known of a transfer, in words. */
 export function transferWords({ roundTrip, poke }) {
-  const pull = poke ? `its strongest motion goes from ${Math.round(poke.x)},${Math.round(poke.y)} by ${Math.round(poke.dx)},${Math.round(poke.dy)}` : "nothing moves much in it";
+  const [x, y, dx, dy] = poke ? [poke.x, poke.y, poke.dx, poke.dy].map(Math.round) : [];
+  const pull = poke ? `its strongest motion goes from ${x},${y} by ${dx},${dy}` : "nothing moves much in it";
   return `${pull}; round trip to ${roundTrip.toExponential(1)}`;
 }
 

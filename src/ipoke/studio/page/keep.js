@@ -7,6 +7,7 @@ import { questionOf, withPicture } from "./question.js";
 import { state, subscribe } from "./state.js";
 import { say, sayProblem } from "./words.js";
 
+const OWN_PICTURE = "A link holds no picture of yours, so it works for the pictures that come with ipoke only; save a file instead.";
 const ENDINGS = { frames: "zip", tracks: "json" };
 
 /** The question of the samples shown, or of the chosen one alone. */
@@ -84,7 +85,7 @@ function showAbilities() {
   byId("export-words").textContent = answer?.transfer
     ? "What a video's motion moves cannot be saved; poke the picture to save that."
     : "The file opens here again, with picture, pokes and chance.";
-  byId("link-words").textContent = picture && !picture.bundled ? "A link holds no picture of yours, so it works for the pictures that come with ipoke only; save a file instead." : "";
+  byId("link-words").textContent = picture && !picture.bundled ? OWN_PICTURE : "";
 }
 
 /** Make saving and copying work. */

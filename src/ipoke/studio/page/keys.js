@@ -135,7 +135,10 @@ function anywhere(event, { undo, redo, newSeed, choose }) {
 
 /** Listen to keys; the doings that belong elsewhere are given. */
 export function startKeys(doings) {
-  byId("keys-list").append(...LIST.flatMap(([keys, words]) => [make("dt", {}, ...keys.split("  ").map((key) => make("kbd", {}, key))), make("dd", {}, words)]));
+  for (const [keys, words] of LIST) {
+    const each = keys.split("  ").map((key) => make("kbd", {}, key));
+    byId("keys-list").append(make("dt", {}, ...each), make("dd", {}, words));
+  }
   byId("keys").addEventListener("click", () => byId("keys-dialog").showModal());
   byId("picture").addEventListener("keydown", (event) => {
     if (onPicture(event)) event.preventDefault();

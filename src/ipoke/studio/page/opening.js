@@ -119,7 +119,8 @@ function showPictures() {
       },
       () => image.remove(),
     );
-    const button = make("button", { type: "button", className: "thumb", title: picture.name, "aria-label": `Picture: ${picture.name}`, "data-picture": picture.picture }, image);
+    const words = { title: picture.name, "aria-label": `Picture: ${picture.name}` };
+    const button = make("button", { type: "button", className: "thumb", ...words, "data-picture": picture.picture }, image);
     button.addEventListener("click", () => openBundled(picture.picture));
     return make("li", {}, button);
   });

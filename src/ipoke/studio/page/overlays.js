@@ -117,7 +117,8 @@ function sparkline(canvas, points) {
   ctx.globalAlpha = 0.25;
   ctx.fillRect(0, height - 2, width, 2);
   ctx.globalAlpha = 1;
-  canvas.setAttribute("aria-label", points.length ? `Ambiguity so far, px: ${points.map((point) => point.value.toFixed(2)).join(", ")}` : "Ambiguity so far: nothing yet");
+  const values = points.map((point) => point.value.toFixed(2)).join(", ");
+  canvas.setAttribute("aria-label", points.length ? `Ambiguity so far, px: ${values}` : "Ambiguity so far: nothing yet");
   if (!points.length) return;
   const most = Math.max(...points.map((point) => point.value), 1e-6);
   const across = (index) => (points.length === 1 ? width - 10 : 8 + (index * (width - 18)) / (points.length - 1));

@@ -27,11 +27,13 @@ export function frameOf(sample, number) {
   return null;
 }
 
+/** Whether the picture itself shows although there is a clip: while a hand aims, and under the map of what moves along. */
+const stillWanted = () => Boolean(state.pull || (state.overlays.affinity && state.hover));
+
 function shown() {
   if (state.preview) return state.preview.image;
   const sample = state.answer?.samples[state.chosen];
-  const still = state.pull || (state.overlays.affinity && state.hover);
-  const moving = sample && !still ? frameOf(sample, frameNow()) : null;
+  const moving = sample && !stillWanted() ? frameOf(sample, frameNow()) : null;
   if (moving) movingFramePainted();
   return moving ?? state.picture.image;
 }
@@ -67,7 +69,7 @@ function paintPokes(ctx, scale, width) {
 /** Where poked points end, where that is on screen: with a preview, or at the last frame of a clip of these pokes. */
 function reachedNow() {
   if (state.preview) return state.preview.reached;
-  if (state.pull || !state.answer || state.answer.transfer || frameNow() < lastFrame()) return [];
+  if (stillWanted() || !state.answer || state.answer.transfer || frameNow() < lastFrame()) return [];
   if (JSON.stringify(state.answer.pokes) !== JSON.stringify(state.pokes)) return [];
   return state.answer.samples[state.chosen]?.reached ?? [];
 }

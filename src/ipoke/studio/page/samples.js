@@ -28,7 +28,8 @@ function build() {
 function tile(index) {
   const canvas = make("canvas");
   canvas.style.aspectRatio = `${state.answer.width} / ${state.answer.height}`;
-  const choose = make("button", { type: "button", className: "choose", "aria-label": `Show sample ${index + 1} big` }, canvas, make("span", { className: "number", "aria-hidden": "true" }, String(index + 1)));
+  const number = make("span", { className: "number", "aria-hidden": "true" }, String(index + 1));
+  const choose = make("button", { type: "button", className: "choose", "aria-label": `Show sample ${index + 1} big` }, canvas, number);
   const bits = make("span", { className: "bits" }, "…");
   const mark = make("span", { className: "rank-mark" }, make("i"));
   const rank = make("span", { className: "rank-words" });
@@ -40,7 +41,8 @@ function tile(index) {
   choose.addEventListener("click", () => chooseSample(index));
   keep.addEventListener("click", () => keepSample(index));
   more.addEventListener("click", () => moreLike(index));
-  const figure = make("figure", { className: "sample" }, choose, make("figcaption", {}, bits, make("span", { className: "rank" }, mark, rank)), make("div", { className: "tile-tools" }, keep, more));
+  const caption = make("figcaption", {}, bits, make("span", { className: "rank" }, mark, rank));
+  const figure = make("figure", { className: "sample" }, choose, caption, make("div", { className: "tile-tools" }, keep, more));
   return { figure, canvas, choose, bits, mark, rank, keep, more };
 }
 
