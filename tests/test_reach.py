@@ -149,9 +149,17 @@ def test_what_paints_has_nothing_to_reach_by():
     assert not ipoke.PokeModel(recipe).reaches
 
 
-def test_no_pixel_flies_off_while_others_are_pulled():
-    model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
-    picture = model.open(still)
-    pokes = [Poke(38, 137, 12, 23), Poke(120, 120, 0, -85), Poke(200, 105, 0, 0)]
-    drawn = picture.draw(pokes, [((Term(0, number)),) for number in range(5)])
+def no_pixel_flies_off() -> None:
+    picture = ipoke.load("scenes-64").open(ipoke.bundled_still())
+    drawn = picture.draw([Poke(120, 120, 0, -85)], [(Term(1, number),) for number in range(8)])
     assert picture.say(drawn).abs().max() <= 64
+
+
+def test_no_pixel_flies_off_while_another_is_pulled():
+    no_pixel_flies_off()
+
+
+def test_a_bound_forgotten_is_caught(monkeypatch):
+    monkeypatch.setattr(reach, "WILDEST", 1e12)
+    with pytest.raises((AssertionError, torch.linalg.LinAlgError)):
+        no_pixel_flies_off()
