@@ -143,9 +143,9 @@ def reaching(
 
 
 def _matheron(jacobian: Float[Tensor, "n m d"], missing: Float[Tensor, "n m"]) -> Float[Tensor, "n d"]:
-    """Give the least change of a standard normal that makes up for what is missing, px."""
+    """Give the least change of a standard normal that makes up for what is missing; not finite where J is not."""
     noise = NOISE_PX**2 * torch.eye(missing.shape[1], dtype=missing.dtype, device=missing.device)
-    weights = torch.linalg.solve(jacobian @ jacobian.transpose(1, 2) + noise, missing)
+    weights, _ = torch.linalg.solve_ex(jacobian @ jacobian.transpose(1, 2) + noise, missing)
     return torch.einsum("nmd,nm->nd", jacobian, weights)
 
 
