@@ -38,6 +38,8 @@ from ipoke.tensors import clip_from_frames
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Folder of the models and stills that come with the package."""
+STILL = "still"
+"""Name of the still that examples use."""
 
 
 Precision: TypeAlias = Literal["float32", "bfloat16"]
@@ -361,10 +363,15 @@ def bundled_models() -> list[str]:
 
 
 def bundled_stills() -> dict[str, UInt8[np.ndarray, "h w 3"]]:
-    """Return the pictures that come with the package, by name; simulated scenes that no model was trained on."""
-    return {file.stem: read_image(file) for file in sorted(BUNDLED.glob("*.png"))}
+    """Return the pictures that come with the package, by name, `bundled_still` first.
+
+    They are scenes that no model was trained on: `ipoke.scenes.scene.draw_scene` at 256 px draws ``cat`` as puppet
+    900,002, ``tulips`` as plant 900,008, ``bear`` as puppet 900,014 and ``dog`` as puppet 900,016.
+    """
+    files = sorted(BUNDLED.glob("*.png"), key=lambda file: (file.stem != STILL, file.stem))
+    return {file.stem: read_image(file) for file in files}
 
 
 def bundled_still() -> UInt8[np.ndarray, "h w 3"]:
     """Return the picture that comes with the package, a simulated scene that no model was trained on."""
-    return read_image(BUNDLED / "still.png")
+    return read_image(BUNDLED / f"{STILL}.png")

@@ -17,7 +17,7 @@ from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.nn.spade import Modulation
 from ipoke.reach import gain_at_mode, pulled
-from ipoke.residual_terms import Terms, draw_residuals, plain_terms
+from ipoke.residual_terms import Residual, Terms, draw_residuals, plain_terms
 from ipoke.settings import Recipe
 from ipoke.still import Still
 
@@ -28,7 +28,7 @@ class Asked(NamedTuple):
     """All that decides which clips are sampled of a picture."""
 
     pokes: tuple[Poke, ...]
-    residuals: tuple[Terms, ...]
+    residuals: tuple[Residual, ...]
     temperature: float = 1.0
     frames: int | None = None
     reaches: bool = False
@@ -110,7 +110,7 @@ class OpenPicture:
     def draw(
         self,
         pokes: Sequence[Poke],
-        residuals: Sequence[Terms],
+        residuals: Sequence[Residual],
         *,
         temperature: float = 1.0,
         frames: int | None = None,

@@ -1,4 +1,4 @@
-"""Residuals written down: weighted sums of draws that seeds name, so that steps and mixes can be asked for again."""
+"""Residuals written down, so that they can be asked for again: sums of draws that seeds name, or given as they are."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 
 
@@ -20,7 +21,20 @@ class Term(NamedTuple):
     weight: float = 1.0
 
 
+class Given(NamedTuple):
+    """A residual as it is, for one that no seed names, such as that of a video."""
+
+    values: bytes
+    """Float32, little endian, in the order of the residual's axes."""
+
+
 Terms = tuple[Term, ...]
+Residual = Terms | Given
+
+
+def given(r: Float[Tensor, "c h w"]) -> Given:
+    """Write a residual down as it is."""
+    return Given(r.cpu().numpy().astype("<f4").tobytes())
 
 
 def plain_terms(seed: int, samples: int) -> list[Terms]:
@@ -42,14 +56,18 @@ def stepped(start: Terms, towards: Terms, angle: float) -> Terms:
     return tuple(Term(*key, weight) for key, weight in weights.items() if abs(weight) > 1e-6)
 
 
-def draw_residuals(latent_flow: LatentFlow, residuals: Sequence[Terms]) -> Float[Tensor, "n c h w"]:
+def draw_residuals(latent_flow: LatentFlow, residuals: Sequence[Residual]) -> Float[Tensor, "n c h w"]:
     """Draw residuals by their terms, float32 on the CPU; whatever the weights, each is standard normal.
 
     Raises:
+        InputError: One that is given is of another size than the model's, or not finite.
         ValueError: A residual has no terms, or only terms of no weight.
     """
     rows = []
     for terms in residuals:
+        if isinstance(terms, Given):
+            rows.append(_as_given(latent_flow, terms))
+            continue
         weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
         length = weights.norm() if len(terms) else torch.zeros(())
         if not length > 0:
@@ -57,6 +75,18 @@ def draw_residuals(latent_flow: LatentFlow, residuals: Sequence[Terms]) -> Float
         noise = latent_flow.base_noise([sample_seed(term.seed, term.number) for term in terms])
         rows.append(torch.einsum("k,kchw->chw", (weights / length).to(noise.dtype), noise))
     return torch.stack(rows)
+
+
+def _as_given(latent_flow: LatentFlow, residual: Given) -> Float[Tensor, "c h w"]:
+    shape = (latent_flow.channels, latent_flow.side, latent_flow.side)
+    if len(residual.values) != 4 * math.prod(shape):
+        raise InputError(
+            f"residual: got {len(residual.values)} bytes, expected {4 * math.prod(shape)}; it is of another model"
+        )
+    r = torch.from_numpy(np.frombuffer(residual.values, "<f4").astype(np.float32)).view(shape)
+    if not r.isfinite().all():
+        raise InputError("residual: got numbers that are not finite, expected finite ones")
+    return r
 
 
 def sample_seed(seed: int, number: int) -> int:

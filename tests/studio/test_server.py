@@ -229,6 +229,46 @@ def test_a_file_carries_its_session_and_opens_again(client, kind, samples):
         assert seen == 1
 
 
+def test_a_chain_is_kept_with_the_picture_that_it_began_with(client):
+    first = {**ASKED, "residuals": [[[7, 0, 1]]]}
+    second = client.post("/api/continue", json=first).json()["picture"]
+    asked = {**first, "picture": second, "pokes": [], "start": "still", "history": ["first", "second"]}
+    file = client.post("/api/export?format=webp", json=asked)
+    again = client.post("/api/reopen", content=file.content).json()
+    start = again["start"]["picture"]
+    assert (image_in(client.get(f"/api/pictures/{start}").content) == ipoke.bundled_still()).all()
+    repeated = client.post("/api/continue", json={**first, "picture": start}).json()["picture"]
+    there = [client.get(f"/api/pictures/{name}").content for name in (repeated, second, again["picture"])]
+    assert there[0] == there[1] == there[2]
+    alone = client.post("/api/export?format=webp", json={**asked, "start": second})
+    assert client.post("/api/reopen", content=alone.content).json()["start"] is None
+
+
+def test_a_transfer_is_a_sample_like_others(client, studio):
+    *told, end = lines(client.post("/api/transfer?picture=still", content=video()))
+    assert np.frombuffer(base64.b64decode(end["given"]), "<f4").shape == (16 * 8 * 8,)
+    asked = {"picture": "still", "pokes": [end["poke"]], "residuals": [{"given": end["given"]}], "reaches": False}
+    again = lines(client.post("/api/clips", json=asked))
+    assert [line["jpeg"] for line in again[1:-1]] == [line["jpeg"] for line in told[1:]]
+    names: dict = {}
+    python = client.post("/api/command", json=asked).json()["python"]
+    exec(python.replace("read_image('picture.png')", "ipoke.bundled_still()"), names)
+    shown = image_in(base64.b64decode(again[-2]["jpeg"])).astype(int)
+    assert np.abs(shown - names["clips"][0, -1]).mean() < 2
+    file = client.post("/api/export?format=webp", json=asked)
+    question = client.post("/api/reopen", content=file.content).json()["question"]
+    assert question["residuals"] == asked["residuals"]
+
+
+def test_a_residual_of_another_model_is_said_in_the_last_line(client):
+    def last_of(values):
+        given = {"given": base64.b64encode(values.astype("<f4").tobytes()).decode()}
+        return lines(client.post("/api/clips", json={**ASKED, "residuals": [given]}))[-1]
+
+    assert "it is of another model" in last_of(np.zeros(9))["error"]
+    assert "not finite" in last_of(np.full(1024, np.nan))["error"]
+
+
 def test_a_file_without_a_session_is_refused(client):
     for data in (b"zzz", png_of(np.zeros((9, 9, 3), np.uint8)), video(), b"GIF89a;", b"PK\x03\x04zz", b"{}"):
         assert is_refused(client.post("/api/reopen", content=data), 415, "carries no session")
@@ -258,6 +298,8 @@ def test_commands_sample_the_same(client, studio):
         ({"residuals": []}, 422, "residuals"),
         ({"residuals": [[[0, 0, 0]]]}, 422, "no term of any weight"),
         ({"residuals": [[[0, i, 1]] for i in range(10)]}, 422, "residuals"),
+        ({"residuals": [{"given": "?"}]}, 422, "not base64"),
+        ({"residuals": [{"given": "A" * 100_004}]}, 422, "residuals"),
         ({"temperature": 2.5}, 422, "temperature"),
         ({"frames": 4000}, 422, "frames"),
         ({"pokes": [DRAG] * 13}, 422, "pokes"),

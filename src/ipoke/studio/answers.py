@@ -16,7 +16,7 @@ from ipoke.model import PokeModel
 from ipoke.motion_affinity import affinity_of, draw_pulls
 from ipoke.open_picture import Drawn, OpenPicture
 from ipoke.reach import motion_of_poked
-from ipoke.residual_terms import Terms, plain_terms
+from ipoke.residual_terms import Residual, given, plain_terms
 from ipoke.studio.pictures import Picture
 from ipoke.studio.questions import Question
 from ipoke.tensors import clip_from_frames
@@ -38,7 +38,7 @@ class Answers:
         """Give the last frame of the first residual as JPEG, and where the poked points are in it."""
         began = time.perf_counter()
         opened = picture.opened(self.model)
-        drawn = self._draw(opened, question, question.terms()[:1], rough=True)
+        drawn = self._draw(opened, question, question.residual_list()[:1], rough=True)
         last = opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
         reached = self._reached(opened, drawn, question.poke_list())
         yield jpeg(last), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
@@ -46,11 +46,11 @@ class Answers:
     def clips(self, picture: Picture, question: Question) -> Iterator[dict[str, Any]]:
         """Give the lines of clips: the first sample, so that something moves soon, then the others frame by frame."""
         began = time.perf_counter()
-        opened, terms = picture.opened(self.model), question.terms()
+        opened, residuals = picture.opened(self.model), question.residual_list()
         frames = question.frames or self.model.frames
-        yield _begin(picture, len(terms), frames)
+        yield _begin(picture, len(residuals), frames)
         first_ms, parts = None, []
-        for start, part in ((0, terms[:1]), (1, terms[1:])):
+        for start, part in ((0, residuals[:1]), (1, residuals[1:])):
             if not part:
                 continue
             drawn = self._draw(opened, question, part)
@@ -64,7 +64,7 @@ class Answers:
     def last_frame(self, picture: Picture, question: Question) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
         """Give the last frame of the first residual, in all its colours."""
         opened = picture.opened(self.model)
-        drawn = self._draw(opened, question, question.terms()[:1])
+        drawn = self._draw(opened, question, question.residual_list()[:1])
         yield opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
 
     def sampled(
@@ -72,7 +72,7 @@ class Answers:
     ) -> Iterator[tuple[UInt8[np.ndarray, "n t h w 3"], Float32[np.ndarray, "n t 2 s s"] | None]]:
         """Give whole clips, and where the pixels of the model's still are in every frame, px of the model."""
         opened = picture.opened(self.model)
-        drawn = self._draw(opened, question, question.terms())
+        drawn = self._draw(opened, question, question.residual_list())
         clips = opened.show(drawn)
         motion = opened.say_all(drawn).cpu().numpy() if self.model.autoencoder.says_motion else None
         yield clips, motion
@@ -120,12 +120,16 @@ class Answers:
         if outer:
             poke = outer[0]
             strongest = {"x": poke.x, "y": poke.y, "dx": poke.dx, "dy": poke.dy}
-        yield self._end(opened, [drawn], outer, began, first_ms) | {"round_trip": error, "poke": strongest}
+        end = self._end(opened, [drawn], outer, began, first_ms)
+        kept = base64.b64encode(given(r[0]).values).decode()
+        yield end | {"round_trip": error, "poke": strongest, "given": kept}
 
-    def _draw(self, opened: OpenPicture, question: Question, terms: list[Terms], *, rough: bool = False) -> Drawn:
+    def _draw(
+        self, opened: OpenPicture, question: Question, residuals: list[Residual], *, rough: bool = False
+    ) -> Drawn:
         return opened.draw(
             question.poke_list(),
-            terms,
+            residuals,
             temperature=question.temperature,
             frames=question.frames,
             reaches=question.reaches,

@@ -19,7 +19,7 @@ from ipoke.data.video import video_bytes
 from ipoke.errors import InputError
 from ipoke.model import PokeModel
 from ipoke.render import film_strip, grid
-from ipoke.residual_terms import Term, Terms
+from ipoke.residual_terms import Given, Residual, Term
 from ipoke.session import FPS
 from ipoke.settings import Section
 from ipoke.studio.carrying import carried, carry
@@ -56,11 +56,13 @@ class StudioSession(Section):
     name: str
     image_png: Annotated[str, Field(max_length=LARGEST_SESSION)]
     """Base64."""
+    start_png: Annotated[str, Field(max_length=LARGEST_SESSION)] | None = None
+    """The picture that it began with, where that is another."""
 
 
-def session_of(model: PokeModel, picture: Picture, asked: Keeping) -> StudioSession:
-    """Write down what was asked of which picture."""
-    question = Question.model_validate(asked.model_dump(exclude={"history"}))
+def session_of(model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None = None) -> StudioSession:
+    """Write down what was asked of which picture, and with which one it began."""
+    question = Question.model_validate(asked.model_dump(exclude={"history", "start"}))
     return StudioSession(
         ipoke=__version__,
         model=model.name,
@@ -69,21 +71,27 @@ def session_of(model: PokeModel, picture: Picture, asked: Keeping) -> StudioSess
         history=asked.history,
         name=picture.name,
         image_png=base64.b64encode(png(picture.image)).decode(),
+        start_png=base64.b64encode(png(start.image)).decode() if start else None,
     )
 
 
-def reopened(file: bytes) -> tuple[StudioSession, UInt8[np.ndarray, "h w 3"]]:
-    """Read the session and the picture that a file carries.
+def reopened(
+    file: bytes,
+) -> tuple[StudioSession, UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h2 w2 3"] | None]:
+    """Read the session that a file carries, its picture, and the one that it began with where that is another.
 
     Raises:
         Problem: It carries none, or a damaged one.
     """
-    payload = carried(file, LARGEST_SESSION)
+    payload = carried(file, 2 * LARGEST_SESSION)
     if payload is None:
         raise Problem(415, "the file carries no session of the studio; open one that the studio wrote")
     session = parsed(StudioSession, payload)
     try:
-        return session, image_of(base64.b64decode(session.image_png, validate=True), "the session's picture")
+        image = image_of(base64.b64decode(session.image_png, validate=True), "the session's picture")
+        if session.start_png is None:
+            return session, image, None
+        return session, image, image_of(base64.b64decode(session.start_png, validate=True), "the session's start")
     except (InputError, ValueError) as error:
         raise Problem(415, f"the session's picture is damaged ({error})") from error
 
@@ -120,7 +128,8 @@ def kept(
 
 def commands(model_name: str, question: Question, name: str) -> dict[str, str | None]:
     """Write the command line, where there is one, and the Python that sample the same."""
-    plain = _plain(question.terms())
+    residuals = question.residual_list()
+    plain = _plain(residuals)
     pokes = [f"ipoke.Poke(x={p.x:g}, y={p.y:g}, dx={p.dx:g}, dy={p.dy:g})" for p in question.pokes]
     lines = [
         "import ipoke",
@@ -134,9 +143,9 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
     extra = f", temperature={question.temperature:g}" if question.temperature != 1 else ""
     extra += f", frames={question.frames}" if question.frames else ""
     if plain is None:
-        terms = ", ".join(f"({''.join(f'Term{tuple(term)}, ' for term in one).rstrip()})" for one in question.terms())
-        lines.insert(2, "from ipoke.residual_terms import Term")
-        lines += ["picture = model.open(image)", f"clips = picture.show(picture.draw(pokes, [{terms}]{extra}))"]
+        lines.insert(2, "from ipoke.residual_terms import Given, Term")
+        written = ", ".join(map(_in_python, residuals))
+        lines += ["picture = model.open(image)", f"clips = picture.show(picture.draw(pokes, [{written}]{extra}))"]
         return {"shell": None, "python": "\n".join(lines)}
     lines.append(f"clips = model.poke(image, pokes, samples={plain[1]}, seed={plain[0]}{extra})")
     shell = None if question.frames else _shell(model_name, question, name, *plain)
@@ -154,11 +163,19 @@ def _shell(model_name: str, question: Question, name: str, seed: int, samples: i
     return shlex.join([*words, "--out", "clips.webp"])
 
 
-def _plain(residuals: list[Terms]) -> tuple[int, int] | None:
+def _in_python(residual: Residual) -> str:
+    if isinstance(residual, Given):
+        return f"Given({residual.values!r})"
+    return f"({''.join(f'Term{tuple(term)}, ' for term in residual).rstrip()})"
+
+
+def _plain(residuals: list[Residual]) -> tuple[int, int] | None:
     """Give seed and number of samples where residuals are the first samples of one seed."""
+    if isinstance(residuals[0], Given):
+        return None
     seed = residuals[0][0].seed
     plain = all(
-        terms == (Term(seed, number, terms[0].weight),) and terms[0].weight > 0
+        not isinstance(terms, Given) and terms == (Term(seed, number, terms[0].weight),) and terms[0].weight > 0
         for number, terms in enumerate(residuals)
     )
     return (seed, len(residuals)) if plain else None

@@ -17,6 +17,8 @@ class Limits(NamedTuple):
     pokes: int = 12
     terms: int = 16
     """Of a residual."""
+    given: int = 100_000
+    """Characters of a residual that is given as it is."""
     frames: int = 40
     json_bytes: int = 200_000
     history_bytes: int = 64_000

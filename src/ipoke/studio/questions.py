@@ -1,11 +1,13 @@
 """What can be asked of the studio: JSON, strictly checked."""
 
-from typing import Annotated, Any, TypeVar
+import base64
+import binascii
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
 
 from ipoke.data.poke import Poke
-from ipoke.residual_terms import Term, Terms
+from ipoke.residual_terms import Given, Residual, Term
 from ipoke.settings import Section
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem
@@ -13,6 +15,8 @@ from ipoke.studio.problem import Problem
 PictureId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Number = Annotated[float, Field(ge=-1e5, le=1e5)]
 OneTerm = tuple[Annotated[int, Field(ge=0, lt=2**53)], Annotated[int, Field(ge=0, lt=1000)], Number]
+
+Terms = Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.terms)]
 
 AnySection = TypeVar("AnySection", bound=Section)
 
@@ -26,39 +30,65 @@ class PokeAsked(Section):
     dy: Number
 
 
+class GivenAsked(Section):
+    """A residual as it is."""
+
+    given: Annotated[str, Field(max_length=LIMITS.given)]
+    """Float32, little endian, in base64."""
+
+    @field_validator("given")
+    @classmethod
+    def _is_base64(cls, given: str) -> str:
+        try:
+            base64.b64decode(given, validate=True)
+        except binascii.Error as error:
+            raise ValueError(f"not base64 ({error})") from error
+        return given
+
+
+def _kind(residual: object) -> Literal["terms", "given"]:
+    return "given" if isinstance(residual, (dict, GivenAsked)) else "terms"
+
+
+OneResidual = Annotated[Annotated[Terms, Tag("terms")] | Annotated[GivenAsked, Tag("given")], Discriminator(_kind)]
+
+
 class Question(Section):
     """Which clips are to be sampled of which picture."""
 
     picture: PictureId
     pokes: Annotated[tuple[PokeAsked, ...], Field(max_length=LIMITS.pokes)] = ()
-    residuals: Annotated[
-        tuple[Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.terms)], ...],
-        Field(min_length=1, max_length=LIMITS.samples),
-    ]
+    residuals: Annotated[tuple[OneResidual, ...], Field(min_length=1, max_length=LIMITS.samples)]
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     frames: Annotated[int, Field(ge=1, le=LIMITS.frames)] | None = None
     reaches: bool = True
 
     @field_validator("residuals")
     @classmethod
-    def _have_weight(cls, residuals: tuple[tuple[OneTerm, ...], ...]) -> tuple[tuple[OneTerm, ...], ...]:
-        if not all(any(abs(weight) > 1e-6 for _, _, weight in terms) for terms in residuals):
-            raise ValueError("a residual has no term of any weight")
+    def _have_weight(cls, residuals: tuple[Terms | GivenAsked, ...]) -> tuple[Terms | GivenAsked, ...]:
+        for residual in residuals:
+            if not isinstance(residual, GivenAsked) and all(abs(weight) <= 1e-6 for _, _, weight in residual):
+                raise ValueError("a residual has no term of any weight")
         return residuals
 
     def poke_list(self) -> list[Poke]:
         """Return the pokes."""
         return [Poke(poke.x, poke.y, poke.dx, poke.dy) for poke in self.pokes]
 
-    def terms(self) -> list[Terms]:
+    def residual_list(self) -> list[Residual]:
         """Return the residuals."""
-        return [tuple(Term(*term) for term in terms) for terms in self.residuals]
+        return [
+            Given(base64.b64decode(one.given)) if isinstance(one, GivenAsked) else tuple(Term(*term) for term in one)
+            for one in self.residuals
+        ]
 
 
 class Keeping(Question):
     """A question whose clips are to be kept as a file, with what led there."""
 
     history: Any = None
+    start: PictureId | None = None
+    """The picture that it began with, where clips went on from the last frames of others."""
 
 
 class Naming(Question):

@@ -120,21 +120,24 @@ class Studio:
         if len(json.dumps(asked.history)) > self.limits.history_bytes:
             raise Problem(413, f"history: expected at most {self.limits.history_bytes} bytes")
         picture = self.pictures.get(asked.picture)
+        start = self.pictures.get(asked.start) if asked.start not in (None, asked.picture) else None
         clips, motion = await self._one(request, "export", asked.picture, self.answers.sampled, asked)
-        session = session_of(self.model, picture, asked)
+        session = session_of(self.model, picture, asked, start)
         unit = picture.opened(self.model).still.px_per_model_px
         file = await asyncio.to_thread(kept, kind, clips, motion, unit, session)
         return Response(file, media_type=MEDIA[kind])
 
     async def reopen(self, request: Request) -> Response:
         """Open the session that a file carries."""
-        session, image = reopened(await body(request, self.limits.video_bytes))
+        session, image, start = reopened(await body(request, self.limits.video_bytes))
         question = session.question.model_dump(mode="json")
         if session.question.picture not in {picture.id for picture in self.pictures.bundled()}:
             question["picture"] = self.pictures.add(image, session.name).id
         about = self.pictures.get(question["picture"]).about()
+        began = self.pictures.add(start, session.name).about() if start is not None else None
         is_same = session.model_sha256 == self.model.sha256
-        return JSONResponse({**about, "question": question, "history": session.history, "same_model": is_same})
+        facts = {"question": question, "history": session.history, "start": began, "same_model": is_same}
+        return JSONResponse({**about, **facts})
 
     async def command(self, request: Request) -> Response:
         """Say what samples the same without the page."""
