@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ipoke
-from ipoke import open_picture
+from ipoke import drawing
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
 from ipoke.residual_terms import plain_terms
@@ -77,7 +77,7 @@ def test_what_cannot_be_done_is_refused_by_both():
 def test_a_rough_preview_pulls_by_the_gradient_of_the_drag_before(monkeypatch):
     model = ipoke.load("scenes-64")
     picture = model.open(ipoke.bundled_still())
-    gains = counted(monkeypatch, open_picture, "gain_at_mode")
+    gains = counted(monkeypatch, drawing, "gain_at_mode")
     residual = plain_terms(0, 1)
     ends = []
     for length in (10, 20, 30):

@@ -1,5 +1,6 @@
 """Residuals that reach their pokes: exact where motion is linear, and still there where it is not."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 import ipoke
 from ipoke import reach
 from ipoke.data.poke import Poke
-from ipoke.reach import LONGEST_STEP, NEAR_ENOUGH_PX, NOISE_PX, reaching
+from ipoke.reach import LONGEST_STEP, NEAR_ENOUGH_PX, NOISE_PX, Pull, reaching
 
 if TYPE_CHECKING:
     from ipoke.latent_flow import LatentFlow
@@ -32,6 +33,12 @@ def farthest(missing: Tensor) -> Tensor:
     return missing.unflatten(1, (-1, 2)).norm(dim=2).amax(1)
 
 
+def reach_all(r: Tensor, motion: Callable[[Tensor], Tensor], jacobian: Tensor, asked: Tensor) -> Tensor:
+    return reaching(
+        r, lambda x, _: motion(x), jacobian.expand(len(r), *jacobian.shape), asked.expand(len(r), len(asked))
+    )
+
+
 def gain(jacobian: Tensor) -> Tensor:
     noise = NOISE_PX**2 * torch.eye(len(jacobian), dtype=torch.float64)
     return jacobian.T @ torch.linalg.inv(jacobian @ jacobian.T + noise)
@@ -40,7 +47,7 @@ def gain(jacobian: Tensor) -> Tensor:
 def one_step_is_matherons_rule() -> None:
     jacobian, asked = linear()
     r = 0.8 * draws(8)
-    got = reaching(r, lambda x: x @ jacobian.T, jacobian, asked)
+    got = reach_all(r, lambda x: x @ jacobian.T, jacobian, asked)
     wanted = r + (asked - r @ jacobian.T) @ gain(jacobian).T
     assert ((wanted - r).norm(dim=1) < LONGEST_STEP).all()
     torch.testing.assert_close(got, wanted)
@@ -48,7 +55,7 @@ def one_step_is_matherons_rule() -> None:
 
 def draws_are_those_of_the_conditional() -> None:
     jacobian, asked = linear(0.5)
-    reached = reaching(draws(40_000), lambda x: x @ jacobian.T, jacobian, asked)
+    reached = reach_all(draws(40_000), lambda x: x @ jacobian.T, jacobian, asked)
     # A draw that is near enough stays, so what pokes decide is judged up to that, and what they leave open exactly.
     onto = torch.linalg.pinv(jacobian) @ jacobian
     free = torch.eye(DIMENSIONS, dtype=torch.float64) - onto
@@ -81,7 +88,7 @@ def test_a_gradient_that_is_off_is_put_right_on_the_way():
     asked = torch.tensor([0.5, -0.5, 1.0, 0.2], dtype=torch.float64)
     r = draws(16)
     before = farthest(bent(r) - asked)
-    after = farthest(bent(reaching(r, bent, jacobian, asked)) - asked)
+    after = farthest(bent(reach_all(r, bent, jacobian, asked)) - asked)
     assert before.median() > 2
     assert after.median() < NEAR_ENOUGH_PX
     assert (after <= before).all()
@@ -94,14 +101,14 @@ def test_what_leads_nowhere_is_taken_back():
     def cliff(x: Tensor) -> Tensor:
         return torch.where((x - r).norm(dim=1, keepdim=True) > 1e-9, float("nan"), x @ jacobian.T) if len(x) == 4 else x
 
-    assert torch.equal(reaching(r, cliff, jacobian, asked), r)
+    assert torch.equal(reach_all(r, cliff, jacobian, asked), r)
 
 
 def test_each_residual_goes_its_own_way():
     jacobian, asked = linear()
     r = draws(5)
-    together = reaching(r, bent, jacobian, asked)
-    alone = torch.cat([reaching(r[i : i + 1], bent, jacobian, asked) for i in range(5)])
+    together = reach_all(r, bent, jacobian, asked)
+    alone = torch.cat([reach_all(r[i : i + 1], bent, jacobian, asked) for i in range(5)])
     torch.testing.assert_close(together, alone)
 
 
@@ -164,16 +171,18 @@ def no_pixel_flies_off() -> None:
     r = torch.zeros(3, 2, 1, 1)
     side = 4
 
-    def says(z: Tensor) -> Tensor:
+    def says(z: Tensor, _: Tensor) -> Tensor:
         # The poked pixel goes with the latent, and the one in the corner thrice as far.
         motion = z.expand(-1, -1, side, side).clone()
         motion[:, :, 0, 0] *= 3
         return motion
 
     poke = Poke(x=2, y=2, dx=3, dy=0)
-    reached = reach.pulled(r, [poke], cast("LatentFlow", Straight()), torch.zeros(1, 1, 1, 1), says, gain=torch.eye(2))
-    assert (says(reached)[:, 0, 2, 2] > 1).all(), "the poke leads nowhere"
-    assert says(reached).abs().max() <= side
+    pull = Pull(r, [poke], torch.zeros(1, 1, 1, 1), torch.eye(2))
+    (reached,) = reach.pulled([pull], cast("LatentFlow", Straight()), says)
+    motion = says(reached, torch.zeros(3))
+    assert (motion[:, 0, 2, 2] > 1).all(), "the poke leads nowhere"
+    assert motion.abs().max() <= side
 
 
 def test_no_pixel_flies_off_while_another_is_pulled():
@@ -190,4 +199,4 @@ def test_a_gradient_of_no_use_leaves_residuals_as_they_were():
     _, asked = linear()
     r = draws(4)
     useless = torch.full((2 * POKES, DIMENSIONS), float("nan"), dtype=torch.float64)
-    assert torch.equal(reaching(r, lambda x: x @ linear()[0].T, useless, asked), r)
+    assert torch.equal(reach_all(r, lambda x: x @ linear()[0].T, useless, asked), r)

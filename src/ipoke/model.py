@@ -16,12 +16,12 @@ from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.images import read_image
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
+from ipoke.drawing import Drawing, Wanted, finite
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.motion_affinity import PULLS, Networks, affinity_map, draw_pulls
 from ipoke.nn.spade import Modulation
 from ipoke.open_picture import OpenPicture
-from ipoke.reach import Saying, pulled
 from ipoke.residual_terms import sample_seed
 from ipoke.runs import (
     WEIGHTS_NAME,
@@ -171,34 +171,21 @@ class PokeModel(nn.Module):
         maps = np.stack([poke_map(asked, self.size, patch=self.recipe.pokes.patch) for asked in pokes])
         samples = len(seeds[0])
         conds = self.condition(source, torch.from_numpy(maps).to(self.device))
-        cond = conds.repeat_interleave(samples, 0)
-        r = self.latent_flow.residuals([seed for of_one in seeds for seed in of_one], cond, 1.0)
         of_sources = self.autoencoder.modulations(source)
-        if self.reaches:
-            r = torch.cat(
-                [
-                    pulled(part, asked, self.latent_flow, conds[i : i + 1], self._saying(source, of_sources, i))
-                    for i, (part, asked) in enumerate(zip(r.split(samples), pokes, strict=True))
-                ]
-            )
-        z = self.to_latent(r, cond)
+        drawing, wanted = Drawing(self.autoencoder, self.latent_flow, self.frames), []
+        for i, (asked, of_one) in enumerate(zip(pokes, seeds, strict=True)):
+            here, cond = source[i : i + 1], conds[i : i + 1]
+            known = [Modulation(*(part[i : i + 1] for part in one)) for one in of_sources]
+            gain = drawing.gain(asked, cond, here, known) if self.reaches and asked else None
+            r = self.latent_flow.residuals(list(of_one), cond, 1.0)
+            wanted.append(Wanted(r, tuple(asked), cond, gain, here, known, self.frames))
+        drawn = drawing.together(wanted)
         modulations = [Modulation(*(part.repeat_interleave(samples, 0) for part in one)) for one in of_sources]
-        decoded = self.autoencoder.decode(z, source.repeat_interleave(samples, 0), self.frames, modulations=modulations)
+        states = torch.cat([finite(one).states for one in drawn])
+        decoded = self.autoencoder.decode_states(states, source.repeat_interleave(samples, 0), modulations)
         shape = len(source), samples
         motion = None if decoded.motion is None else decoded.motion[:, -1].unflatten(0, shape)
         return decoded.clip.clamp(-1, 1).unflatten(0, shape), motion
-
-    def _saying(self, source: Tensor, of_sources: list[Modulation], index: int) -> Saying:
-        """Say of one of several stills how latents move it by the last frame."""
-        here, known = (
-            source[index : index + 1],
-            [Modulation(*(part[index : index + 1] for part in one)) for one in of_sources],
-        )
-
-        def says(z: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 s s"]:
-            return self.autoencoder.motion(z, here, self.frames, only=[self.frames - 1], modulations=known)[:, 0]
-
-        return says
 
     @torch.no_grad()
     def transfer(

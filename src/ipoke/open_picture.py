@@ -1,6 +1,7 @@
 """A picture that is being poked: what depends on it alone is computed once, and kept from poke to poke."""
 
 import math
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,15 +14,19 @@ from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
+from ipoke.drawing import Drawing, Drawn, Wanted, finite
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.nn.spade import Modulation
-from ipoke.reach import gain_at_mode, pulled
 from ipoke.residual_terms import Residual, Terms, draw_residuals, plain_terms
 from ipoke.settings import Recipe
 from ipoke.still import Still
 
 MOST_SAMPLES, MOST_FRAMES = 256, 100
+MOST_HANDS = 8
+"""Drags that a picture remembers while they go on."""
+STEPS_OF_A_HAND = 2
+"""By which residuals follow a hand from one preview to the next."""
 
 
 class Asked(NamedTuple):
@@ -31,18 +36,24 @@ class Asked(NamedTuple):
     residuals: tuple[Residual, ...]
     temperature: float = 1.0
     frames: int | None = None
-    reaches: bool = False
+    reaches: bool = True
+    """Whether residuals are pulled until the poked pixels arrive, where the model can say that."""
     rough: bool = False
 
 
-class Drawn(NamedTuple):
-    """Clips before they are shown."""
+class Hand(NamedTuple):
+    """Who drags: pokes at these places, with these residuals."""
+
+    places: tuple[tuple[float, float], ...]
+    residuals: tuple[Residual, ...]
+    temperature: float
+
+
+class Held(NamedTuple):
+    """Where a drag has led so far."""
 
     r: Float[Tensor, "n c h w"]
-    """Their residuals, pulled if that was asked."""
-    z: Float[Tensor, "n c h w"]
-    cond: Float[Tensor, "1 k h w"]
-    states: Float[Tensor, "n t c h w"]
+    gain: Float[Tensor, "m d"]
 
 
 class OpenPicture:
@@ -74,12 +85,13 @@ class OpenPicture:
         self._recipe, self._autoencoder, self._conditions, self._latent_flow = (
             *(recipe, autoencoder, conditions, latent_flow),
         )
+        self.drawing = Drawing(autoencoder, latent_flow, recipe.clip.frames)
         self._source = self.still.source.to(device)
         self._reaches = reaches
         self._features: Tensor | None = None
         self._modulations: list[Modulation] | None = None
         self._drawn: tuple[Asked, Drawn] | None = None
-        self._gains: tuple[tuple[tuple[float, float], ...], Tensor] | None = None
+        self._hands: OrderedDict[Hand, Held] = OrderedDict()
 
     def poke(
         self,
@@ -106,7 +118,6 @@ class OpenPicture:
         drawn = self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames)
         return self.show(drawn, [drawn.states.shape[1] - 1])[:, -1]
 
-    @torch.no_grad()
     def draw(
         self,
         pokes: Sequence[Poke],
@@ -125,16 +136,54 @@ class OpenPicture:
             temperature: Standard deviation of the residuals.
             frames: After the picture; as many as the model was trained on if unset.
             reaches: Whether residuals are pulled until the poked pixels arrive; as the model has it if unset.
-            rough: While a hand drags: pull by the gradient of an earlier drag at the same places, if there was one.
+            rough: While a hand drags: go on in a few steps from where the drag before at the same places led, if there
+                was one.
 
         Raises:
             InputError: As of `ipoke.model.PokeModel.poke`.
         """
-        reaches = self._reaches and reaches is not False
-        asked = _checked(Asked(tuple(pokes), tuple(residuals), temperature, frames, reaches, rough))
-        if self._drawn is None or self._drawn[0] != asked:
-            self._drawn = asked, self._draw(asked)
-        return self._drawn[1]
+        asked = Asked(tuple(pokes), tuple(residuals), temperature, frames, reaches is not False, rough)
+        drawn = self.drawn(asked)
+        if drawn is None:
+            wanted = self.wanted(asked)
+            drawn = finite(self.drawing.together([wanted])[0])
+            self.keep(asked, wanted, drawn)
+        return drawn
+
+    @torch.no_grad()
+    def wanted(self, asked: Asked) -> Wanted:
+        """Say what has to be drawn, for `Drawing.together`; then `keep` what was.
+
+        Raises:
+            InputError: As of `ipoke.model.PokeModel.poke`.
+        """
+        asked = _checked(asked)
+        cond = self.condition(asked.pokes)
+        noise = draw_residuals(self._latent_flow, asked.residuals)
+        r = asked.temperature * noise.to(cond.device, torch.promote_types(cond.dtype, torch.float32))
+        frames = asked.frames or self._recipe.clip.frames
+        inner = tuple(self.still.to_model(poke) for poke in asked.pokes)
+        start = Wanted(r, inner, cond, None, self._source, self._of_source(), frames)
+        if not (self._reaches and asked.reaches and inner):
+            return start
+        held = self._hands.get(_hand_of(asked)) if asked.rough else None
+        if held is not None:
+            return start._replace(r=held.r, gain=held.gain, most_steps=STEPS_OF_A_HAND)
+        return start._replace(gain=self.drawing.gain(inner, cond, self._source, self._of_source()))
+
+    def drawn(self, asked: Asked) -> Drawn | None:
+        """Give the clips, if they are what was asked last."""
+        return self._drawn[1] if self._drawn is not None and self._drawn[0] == asked else None
+
+    def keep(self, asked: Asked, wanted: Wanted, drawn: Drawn) -> None:
+        """Keep what was drawn, as the last thing that was asked."""
+        self._drawn = asked, drawn
+        if asked.rough and wanted.gain is not None:
+            hand = _hand_of(asked)
+            self._hands[hand] = Held(drawn.r, wanted.gain)
+            self._hands.move_to_end(hand)
+            while len(self._hands) > MOST_HANDS:
+                self._hands.popitem(last=False)
 
     @torch.no_grad()
     def show(self, drawn: Drawn, only: list[int] | None = None) -> UInt8[np.ndarray, "n t h2 w2 3"]:
@@ -148,7 +197,7 @@ class OpenPicture:
         Raises:
             ValueError: The decoder paints, and so says no motion.
         """
-        return self._say(drawn.z)
+        return self.drawing.say(drawn.z, self._source, self._of_source())
 
     @torch.no_grad()
     def say_all(self, drawn: Drawn) -> Float[Tensor, "n t 2 s s"]:
@@ -164,7 +213,9 @@ class OpenPicture:
     @torch.no_grad()
     def with_residual(self, r: Float[Tensor, "n c h w"], pokes: Sequence[Poke], frames: int | None = None) -> Drawn:
         """Give the clips of residuals as they are, under pokes in the picture's pixels."""
-        return self._drawn_from(r, self.condition(pokes), frames)
+        cond = self.condition(pokes)
+        z = self._latent_flow.to_latent(r, cond.expand(len(r), -1, -1, -1))
+        return Drawn(r, z, cond, self.drawing.roll_out(z, frames or self._recipe.clip.frames))
 
     @torch.no_grad()
     def condition(self, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
@@ -183,45 +234,13 @@ class OpenPicture:
         Raises:
             InputError: A latent is not finite.
         """
-        return self._show(self._roll_out(z, frames))
-
-    def _draw(self, asked: Asked) -> Drawn:
-        cond = self.condition(asked.pokes)
-        noise = draw_residuals(self._latent_flow, asked.residuals)
-        r = asked.temperature * noise.to(cond.device, torch.promote_types(cond.dtype, torch.float32))
-        if asked.reaches and asked.pokes:
-            inner = [self.still.to_model(poke) for poke in asked.pokes]
-            r = pulled(r, inner, self._latent_flow, cond, self._say, self._gain(inner, cond, asked.rough))
-        return self._drawn_from(r, cond, asked.frames)
-
-    def _drawn_from(self, r: Tensor, cond: Float[Tensor, "1 k h w"], frames: int | None) -> Drawn:
-        z = self._latent_flow.to_latent(r, cond.expand(len(r), -1, -1, -1))
-        return Drawn(r, z, cond, self._roll_out(z, frames))
-
-    def _gain(self, pokes: list[Poke], cond: Float[Tensor, "1 k h w"], rough: bool) -> Float[Tensor, "m d"]:
-        places = tuple((poke.x, poke.y) for poke in pokes)
-        if not rough or self._gains is None or self._gains[0] != places:
-            self._gains = places, gain_at_mode(pokes, self._latent_flow, cond, self._say)
-        return self._gains[1]
-
-    def _say(self, z: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 s s"]:
-        frames, modulations = self._recipe.clip.frames, self._of_source()
-        return self._autoencoder.motion(z, self._source, frames, only=[frames - 1], modulations=modulations)[:, 0]
+        return self._show(self.drawing.roll_out(z, frames or self._recipe.clip.frames))
 
     @torch.no_grad()
     def _of_source(self) -> list[Modulation]:
         if self._modulations is None:
             self._modulations = self._autoencoder.modulations(self._source)
         return self._modulations
-
-    def _roll_out(self, z: Float[Tensor, "n c h w"], frames: int | None) -> Float[Tensor, "n t c h w"]:
-        overflown = (~z.isfinite().flatten(1).all(1)).nonzero()
-        if len(overflown):
-            raise InputError(
-                f"sample {int(overflown[0])}: its residual overflows the latent flow's inverse; "
-                "take another seed, a temperature below 1, or other pokes"
-            )
-        return self._autoencoder.rollout(z, frames or self._recipe.clip.frames)
 
     def _show(self, states: Float[Tensor, "n t c h w"]) -> UInt8[np.ndarray, "n t2 h2 w2 3"]:
         count = len(states)
@@ -241,6 +260,10 @@ def plain_residuals(seed: int, samples: int) -> list[Terms]:
     if seed < 0:
         raise InputError(f"seed: got {seed}, expected 0 or more")
     return plain_terms(seed, samples)
+
+
+def _hand_of(asked: Asked) -> Hand:
+    return Hand(tuple((poke.x, poke.y) for poke in asked.pokes), asked.residuals, asked.temperature)
 
 
 def _checked(asked: Asked) -> Asked:

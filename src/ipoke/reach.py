@@ -14,10 +14,10 @@ Differs from the original, which leaves it at what the latent flow has learned.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ipoke.data.poke import Poke
@@ -35,45 +35,69 @@ GRADIENT_TOLERANCE = 0.01
 WILDEST = 1.0
 """A step after which any pixel moves by more than this many sides of the picture is taken back."""
 
-MotionAt: TypeAlias = Callable[[Float[Tensor, "n d"]], Float[Tensor, "n m"]]
-"""From residuals to the motion of the poked pixels, px, x and y of each in turn."""
+MotionAt: TypeAlias = Callable[[Float[Tensor, "n d"], Int64[Tensor, " n"]], Float[Tensor, "n m"]]
+"""From residuals, and which ones they are, to the motion of their poked pixels, px, x and y of each in turn."""
 Saying: TypeAlias = Callable[[Float[Tensor, "n c h w"]], Float[Tensor, "n 2 s s"]]
 """From latents to where the still's pixels are in the last frame, relative to themselves, px; with gradients."""
+SayingOf: TypeAlias = Callable[[Float[Tensor, "n c h w"], Int64[Tensor, " n"]], Float[Tensor, "n 2 s s"]]
+"""The same, told for each latent of which of several stills it is."""
+
+
+class Pull(NamedTuple):
+    """Residuals of one still, and what was asked of it."""
+
+    r: Float[Tensor, "n c h w"]
+    """As they were drawn."""
+    pokes: Sequence[Poke]
+    """At least one, in the model's pixels."""
+    cond: Float[Tensor, "1 k h w"]
+    """Of the still and these pokes."""
+    gain: Float[Tensor, "m d"]
+    """As of `gain_at_mode` for these pokes, or for others at the same places, which leads almost as near."""
+    most_steps: int = MOST_STEPS
 
 
 @torch.no_grad()
-def pulled(
-    r: Float[Tensor, "n c h w"],
-    pokes: Sequence[Poke],
-    latent_flow: LatentFlow,
-    cond: Float[Tensor, "1 k h w"],
-    says: Saying,
-    gain: Float[Tensor, "m d"] | None = None,
-) -> Float[Tensor, "n c h w"]:
+def pulled(pulls: Sequence[Pull], latent_flow: LatentFlow, says: SayingOf) -> list[Float[Tensor, "n c h w"]]:
     """Change residuals as little as it takes for the poked pixels of their clips to end where they were asked to.
 
+    Stills with as many pokes are computed together; each row goes its own way, whatever the others do.
+
     Args:
-        r: Residuals as they were drawn.
-        pokes: In the model's pixels; none leaves the residuals as they are.
+        pulls: Residuals of one still each.
         latent_flow: Of the model.
-        cond: Condition of the still and these pokes.
-        says: What the decoder says of a latent's motion by the last frame.
-        gain: As of `gain_at_mode` for these pokes, or for others at the same places, which leads almost as near.
+        says: What the decoder says of a latent's motion by the last frame, in the still of that number.
     """
-    if not pokes:
-        return r
-    if gain is None:
-        gain = gain_at_mode(pokes, latent_flow, cond, says)
-    asked = torch.tensor([[poke.dx, poke.dy] for poke in pokes], dtype=r.dtype, device=r.device).flatten()
+    results = [pull.r for pull in pulls]
+    kinds = [(len(pull.pokes), pull.most_steps) for pull in pulls]
+    for kind in dict.fromkeys(kinds):
+        group = [i for i, other in enumerate(kinds) if other == kind]
+        reached = _pulled_alike([pulls[i] for i in group], torch.tensor(group), latent_flow, says)
+        for i, r in zip(group, reached, strict=True):
+            results[i] = r
+    return results
 
-    def motion_at(residuals: Float[Tensor, "n d"]) -> Float[Tensor, "n m"]:
-        count = len(residuals)
-        z = latent_flow.to_latent(residuals.view(count, *r.shape[1:]), cond.expand(count, -1, -1, -1))
-        motion = says(z)
+
+def _pulled_alike(
+    pulls: Sequence[Pull], names: Int64[Tensor, " k"], latent_flow: LatentFlow, says: SayingOf
+) -> Sequence[Float[Tensor, "n c h w"]]:
+    """Pull residuals of stills with as many pokes; ``names`` are the numbers by which ``says`` knows the stills."""
+    counts = [len(pull.r) for pull in pulls]
+    of = torch.arange(len(pulls)).repeat_interleave(torch.tensor(counts))
+    r, conds = torch.cat([pull.r for pull in pulls]), torch.cat([pull.cond for pull in pulls])
+    gains = torch.stack([pull.gain for pull in pulls])
+    asked = torch.tensor([[[poke.dx, poke.dy] for poke in pull.pokes] for pull in pulls]).to(r).flatten(1)
+    places = torch.tensor([[[poke.y, poke.x] for poke in pull.pokes] for pull in pulls]).round().long()
+
+    def motion_at(residuals: Float[Tensor, "n d"], rows: Int64[Tensor, " n"]) -> Float[Tensor, "n m"]:
+        which = of[rows]
+        z = latent_flow.to_latent(residuals.view(-1, *r.shape[1:]), conds[which])
+        motion = says(z, names[which])
         is_wild = motion.abs().flatten(1).amax(1) > WILDEST * motion.shape[-1]
-        return motion_of_poked(motion, pokes).masked_fill(is_wild[:, None], float("nan"))
+        return _motion_at_places(motion, places[which]).masked_fill(is_wild[:, None], float("nan"))
 
-    return reaching(r.flatten(1), motion_at, gain, asked).view_as(r)
+    reached = reaching(r.flatten(1), motion_at, gains[of], asked[of], pulls[0].most_steps)
+    return reached.view_as(r).split(counts)
 
 
 @torch.no_grad()
@@ -89,9 +113,14 @@ def gain_at_mode(
 
 def motion_of_poked(motion: Float[Tensor, "n 2 s s"], pokes: Sequence[Poke]) -> Float[Tensor, "n m"]:
     """Pick where the poked pixels go, px: x and y of each in turn."""
-    places = torch.tensor([[round(poke.y), round(poke.x)] for poke in pokes], device=motion.device)
-    rows, columns = places.clamp(0, motion.shape[-1] - 1).unbind(1)
-    return motion[:, :, rows, columns].transpose(1, 2).flatten(1).float()
+    places = torch.tensor([[round(poke.y), round(poke.x)] for poke in pokes])
+    return _motion_at_places(motion, places.expand(len(motion), -1, -1))
+
+
+def _motion_at_places(motion: Float[Tensor, "n 2 s s"], places: Int64[Tensor, "n p 2"]) -> Float[Tensor, "n m"]:
+    rows, columns = places.to(motion.device).clamp(0, motion.shape[-1] - 1).unbind(2)
+    of = torch.arange(len(motion), device=motion.device)[:, None]
+    return motion[of, :, rows, columns].flatten(1).float()
 
 
 def gradients_at(
@@ -107,8 +136,9 @@ def gradients_at(
 def reaching(
     r: Float[Tensor, "n d"],
     motion_at: MotionAt,
-    jacobian: Float[Tensor, "m d"],
-    asked: Float[Tensor, " m"],
+    jacobians: Float[Tensor, "n m d"],
+    asked: Float[Tensor, "n m"],
+    most_steps: int = MOST_STEPS,
 ) -> Float[Tensor, "n d"]:
     """Iterate Matheron's rule from each residual; a step that does not help is taken back and tried shorter.
 
@@ -117,22 +147,22 @@ def reaching(
     Args:
         r: Residuals as they were drawn.
         motion_at: Motion of the poked pixels.
-        jacobian: Of ``motion_at``, about where the residuals are.
+        jacobians: Of ``motion_at``, about where the residuals are.
         asked: The motion that was asked for, px.
+        most_steps: After which they are left where they are.
     """
-    best, moved = r.clone(), motion_at(r)
-    jacobians = jacobian.expand(len(r), -1, -1).clone()
-    longest = r.new_full((len(r),), LONGEST_STEP)
-    for _ in range(MOST_STEPS):
+    best, moved = r.clone(), motion_at(r, torch.arange(len(r)))
+    jacobians, longest = jacobians.clone(), r.new_full((len(r),), LONGEST_STEP)
+    for _ in range(most_steps):
         (open_,) = (_farthest(moved - asked) > NEAR_ENOUGH_PX).nonzero(as_tuple=True)
         if not len(open_):
             break
-        gain = jacobians[open_]
-        step = _matheron(gain, asked - moved[open_])
+        gain, missing = jacobians[open_], asked[open_] - moved[open_]
+        step = _matheron(gain, missing)
         step = step * (longest[open_] / step.norm(dim=1).clamp_min(1e-9)).clamp(max=1)[:, None]
-        tried = motion_at(best[open_] + step)
+        tried = motion_at(best[open_] + step, open_.cpu())
         tame = tried.isfinite().all(1)
-        helps = tame & (_farthest(tried - asked) < _farthest(moved[open_] - asked))
+        helps = tame & (_farthest(tried - asked[open_]) < _farthest(missing))
         surprise = tried - moved[open_] - torch.einsum("nmd,nd->nm", gain, step)
         correction = torch.einsum("nm,nd->nmd", surprise, step) / step.square().sum(1).clamp_min(1e-9)[:, None, None]
         jacobians[open_] = torch.where(tame[:, None, None], gain + correction, gain)

@@ -6,12 +6,12 @@ import pytest
 from ipoke.errors import InputError
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem
-from ipoke.studio.turns import Turns
+from ipoke.studio.turns import Shared, Turns
 
 
-def run(scenario, **limits):
+def run(scenario, together=list, **limits):
     async def whole():
-        turns = Turns(LIMITS._replace(**limits))
+        turns = Turns(together, LIMITS._replace(**limits))
         turns.start()
         try:
             return await asyncio.wait_for(scenario(turns), 20)
@@ -132,9 +132,75 @@ def test_what_goes_wrong_ends_that_job_alone():
     assert done
 
 
+def wanting(*works):
+    def begin():
+        for work in works:
+            yield (work, (yield Shared(work)))
+
+    return begin
+
+
+async def results_of(turns, wants):
+    jobs = [turns.add(visitor, "clips", wanting(*works)) for visitor, works in wants.items()]
+    told = []
+    for job in jobs:
+        try:
+            told.append([result async for result in job])
+        except Problem as problem:
+            told.append(problem.status)
+    return told
+
+
+def test_what_visitors_want_at_one_time_is_done_together():
+    calls = []
+
+    def together(works):
+        calls.append(list(works))
+        return [work.upper() for work in works]
+
+    wants = {"a": "kl", "b": "mn", "c": "o"}
+    told = run(lambda turns: results_of(turns, wants), together)
+    assert told == [[(work, work.upper()) for work in works] for works in wants.values()]
+    assert sorted(len(works) for works in calls) == [2, 3]
+
+
+def test_no_more_than_the_limit_are_done_together():
+    calls = []
+
+    def together(works):
+        calls.append(len(works))
+        return list(works)
+
+    run(lambda turns: results_of(turns, dict.fromkeys("abcde", "k")), together, jobs_together=2)
+    assert max(calls) == 2
+    assert sum(calls) == 5
+
+
+def test_work_that_cannot_be_done_ends_its_own_job_alone():
+    def together(works):
+        return [InputError("no") if work == "bad" else work for work in works]
+
+    told = run(lambda turns: results_of(turns, {"a": ["good"], "b": ["bad"], "c": ["good"]}), together)
+    assert told == [[("good", "good")], 400, [("good", "good")]]
+
+
+def test_a_failure_of_all_is_told_to_all_and_the_next_are_answered():
+    fails = iter([True, False])
+
+    def together(works):
+        if next(fails):
+            raise RuntimeError("tensors")
+        return list(works)
+
+    async def scenario(turns):
+        return await results_of(turns, {"a": "k", "b": "k"}), await results_of(turns, {"c": "k"})
+
+    assert run(scenario, together) == ([500, 500], [[("k", "k")]])
+
+
 def test_who_waits_while_it_stops_is_told():
     async def whole():
-        turns = Turns()
+        turns = Turns(list)
         turns.start()
         done = []
         running = turns.add("a", "clips", steps("a", 100, done, 0.02))

@@ -3,8 +3,8 @@
 import base64
 import math
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -12,13 +12,16 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 
 from ipoke.data.poke import Poke
+from ipoke.drawing import Drawn, Wanted
+from ipoke.errors import InputError
 from ipoke.model import PokeModel
 from ipoke.motion_affinity import affinity_of, draw_pulls
-from ipoke.open_picture import Drawn, OpenPicture
+from ipoke.open_picture import Asked, OpenPicture
 from ipoke.reach import motion_of_poked
 from ipoke.residual_terms import Residual, given, plain_terms
 from ipoke.studio.pictures import Picture
 from ipoke.studio.questions import Question
+from ipoke.studio.turns import Shared, Steps
 from ipoke.tensors import clip_from_frames
 from ipoke.video_clip import strongest_poke
 
@@ -28,22 +31,38 @@ MOVES_PX = 0.5
 """From which a place counts as moving, px of the model."""
 
 
+class Work(NamedTuple):
+    """Clips that a job wants to have drawn."""
+
+    opened: OpenPicture
+    asked: Asked
+    wanted: Wanted
+
+
 class Answers:
     """Answers questions about pictures with one model; for one thread."""
 
     def __init__(self, model: PokeModel) -> None:
         self.model = model
 
-    def preview(self, picture: Picture, question: Question) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    def together(self, works: Sequence[Work]) -> list[Drawn | InputError]:
+        """Draw what several jobs want, in one batch."""
+        drawn = works[0].opened.drawing.together([work.wanted for work in works])
+        for work, one in zip(works, drawn, strict=True):
+            if isinstance(one, Drawn):
+                work.opened.keep(work.asked, work.wanted, one)
+        return drawn
+
+    def preview(self, picture: Picture, question: Question) -> Steps:
         """Give the last frame of the first residual as JPEG, and where the poked points are in it."""
         began = time.perf_counter()
         opened = picture.opened(self.model)
-        drawn = self._draw(opened, question, question.residual_list()[:1], rough=True)
+        drawn = yield from self._draw(opened, question, question.residual_list()[:1], rough=True)
         last = opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
         reached = self._reached(opened, drawn, question.poke_list())
         yield jpeg(last), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
 
-    def clips(self, picture: Picture, question: Question) -> Iterator[dict[str, Any]]:
+    def clips(self, picture: Picture, question: Question) -> Steps:
         """Give the lines of clips: the first sample, so that something moves soon, then the others frame by frame."""
         began = time.perf_counter()
         opened, residuals = picture.opened(self.model), question.residual_list()
@@ -53,7 +72,7 @@ class Answers:
         for start, part in ((0, residuals[:1]), (1, residuals[1:])):
             if not part:
                 continue
-            drawn = self._draw(opened, question, part)
+            drawn = yield from self._draw(opened, question, part)
             parts.append(drawn)
             for frame in range(frames):
                 for index, image in enumerate(opened.show(drawn, [frame])[:, -1]):
@@ -61,23 +80,21 @@ class Answers:
                     first_ms = first_ms or _milliseconds(began)
         yield self._end(opened, parts, question.poke_list(), began, first_ms)
 
-    def last_frame(self, picture: Picture, question: Question) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    def last_frame(self, picture: Picture, question: Question) -> Steps:
         """Give the last frame of the first residual, in all its colours."""
         opened = picture.opened(self.model)
-        drawn = self._draw(opened, question, question.residual_list()[:1])
+        drawn = yield from self._draw(opened, question, question.residual_list()[:1])
         yield opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
 
-    def sampled(
-        self, picture: Picture, question: Question
-    ) -> Iterator[tuple[UInt8[np.ndarray, "n t h w 3"], Float32[np.ndarray, "n t 2 s s"] | None]]:
+    def sampled(self, picture: Picture, question: Question) -> Steps:
         """Give whole clips, and where the pixels of the model's still are in every frame, px of the model."""
         opened = picture.opened(self.model)
-        drawn = self._draw(opened, question, question.residual_list())
+        drawn = yield from self._draw(opened, question, question.residual_list())
         clips = opened.show(drawn)
         motion = opened.say_all(drawn).cpu().numpy() if self.model.autoencoder.says_motion else None
         yield clips, motion
 
-    def affinity(self, picture: Picture, x: float, y: float) -> Iterator[dict[str, Any] | None]:
+    def affinity(self, picture: Picture, x: float, y: float) -> Steps:
         """Map what moves along when a place is pulled, by what the model says of pulls; steps in between give None."""
         opened = picture.opened(self.model)
         here = opened.still.to_model(Poke(x, y, 0, 0))
@@ -98,7 +115,7 @@ class Answers:
             picture.affinity[at] = _levels(values)
         yield {"side": self.model.size, "values": base64.b64encode(picture.affinity[at]).decode()}
 
-    def transfer(self, picture: Picture, clip: UInt8[np.ndarray, "t s s 3"]) -> Iterator[dict[str, Any] | None]:
+    def transfer(self, picture: Picture, clip: UInt8[np.ndarray, "t s s 3"]) -> Steps:
         """Animate the picture with the residual of a clip, as `ipoke.model.PokeModel.transfer`, as lines of clips."""
         began = time.perf_counter()
         opened, model = picture.opened(self.model), self.model
@@ -126,15 +143,14 @@ class Answers:
 
     def _draw(
         self, opened: OpenPicture, question: Question, residuals: list[Residual], *, rough: bool = False
-    ) -> Drawn:
-        return opened.draw(
-            question.poke_list(),
-            residuals,
-            temperature=question.temperature,
-            frames=question.frames,
-            reaches=question.reaches,
-            rough=rough,
-        )
+    ) -> Generator[Any, Any, Drawn]:
+        """Draw clips together with what others want drawn; what was asked of the picture last is there already."""
+        pokes, temperature = tuple(question.poke_list()), question.temperature
+        asked = Asked(pokes, tuple(residuals), temperature, question.frames, question.reaches, rough)
+        drawn = opened.drawn(asked)
+        if drawn is None:
+            drawn = yield Shared(Work(opened, asked, opened.wanted(asked)))
+        return drawn
 
     def _pulled(
         self, opened: OpenPicture, at: tuple[int, int], pull: Float32[np.ndarray, "2"], seed: int

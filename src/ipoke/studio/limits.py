@@ -25,6 +25,8 @@ class Limits(NamedTuple):
     jobs_per_visitor: int = 3
     jobs: int = 32
     """Waiting and running, of all visitors."""
+    jobs_together: int = 8
+    """Computed in one batch."""
     pictures: int = 32
     """Kept in memory beside the bundled ones."""
     picture_seconds: float = 3600.0

@@ -1,17 +1,28 @@
-"""One model, many visitors: a thread computes, in small steps, and visitors take turns at it."""
+"""One model, many visitors: a thread computes, in small steps, and visitors take turns at it.
+
+What several of them want of the networks at one time is computed in one batch.
+"""
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from ipoke.errors import InputError
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
 
-Steps = Iterator[Any]
+Steps = Generator[Any, Any, None]
 """Work cut into steps, each of which takes a fraction of a second; what a step yields is sent on, unless it is None."""
+Together = Callable[[Sequence[Any]], Sequence[Any]]
+"""Does works of several jobs at once: an answer each, or the exception that the job shall meet."""
+
+
+class Shared(NamedTuple):
+    """What a step yields that wants something done together with others; the answer is sent back to it."""
+
+    work: Any
 
 
 class Job:
@@ -20,6 +31,7 @@ class Job:
     def __init__(self, visitor: str, kind: str, begin: Callable[[], Steps]) -> None:
         self.visitor, self.kind, self.begin = visitor, kind, begin
         self.steps: Steps | None = None
+        self.shared: Shared | None = None
         self.is_given_up = False
         self.results: asyncio.Queue[Any] = asyncio.Queue()
 
@@ -54,10 +66,14 @@ END = object()
 
 
 class Turns:
-    """Runs jobs on one thread: a step of one visitor's oldest job, then a step of the next visitor's."""
+    """Runs jobs on one thread: a step of one visitor's oldest job, then a step of the next visitor's.
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    A job that waits for shared work takes along those of other visitors that wait for such work too.
+    """
+
+    def __init__(self, together: Together, limits: Limits = LIMITS) -> None:
         self.limits = limits
+        self._together = together
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="studio")
         self._news = asyncio.Event()
@@ -111,11 +127,12 @@ class Turns:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            result = await loop.run_in_executor(self._thread, _step, job)
-            if result is not None:
-                job.results.put_nowait(result)
-            if result is END or isinstance(result, Problem):
-                self._drop(job)
+            jobs = self._sharing(job)
+            for one, result in zip(jobs, await loop.run_in_executor(self._thread, self._step, jobs), strict=True):
+                if result is not None:
+                    one.results.put_nowait(result)
+                if result is END or isinstance(result, Problem):
+                    self._drop(one)
 
     def _next(self) -> Job | None:
         """Take the oldest job of the visitor who waited longest, who then waits again."""
@@ -128,26 +145,51 @@ class Turns:
             return jobs[0]
         return None
 
+    def _sharing(self, job: Job) -> list[Job]:
+        """Find the jobs that take this step together."""
+        if job.shared is None or job.is_given_up:
+            return [job]
+        heads = (jobs[0] for jobs in self._waiting.values() if jobs)
+        others = [one for one in heads if one is not job and one.shared is not None and not one.is_given_up]
+        return [job, *others[: self.limits.jobs_together - 1]]
+
+    def _step(self, jobs: list[Job]) -> list[Any]:
+        """Do one step of each; give what it yields, `END`, or what went wrong."""
+        works = [job.shared.work for job in jobs if job.shared is not None]
+        if len(works) < len(jobs) or jobs[0].is_given_up:
+            return [_advanced(job, None) for job in jobs]
+        try:
+            answers = self._together(works)
+        except Exception as error:  # it must not end the server
+            answers = [error] * len(jobs)
+        return [_advanced(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+
     def _drop(self, job: Job) -> None:
         jobs = self._waiting.get(job.visitor)
         if jobs and job in jobs:
             jobs.remove(job)
 
 
-def _step(job: Job) -> Any:
-    """Do one step; give what it yields, `END`, or what went wrong."""
+def _advanced(job: Job, answer: Any) -> Any:
+    """Go on with a job, by the answer to what it wanted; give what it yields, `END`, or what went wrong."""
+    job.shared = None
     try:
         if job.is_given_up:
-            close = getattr(job.steps, "close", None)
-            if close is not None:
-                close()
+            if job.steps is not None:
+                job.steps.close()
             return END
         if job.steps is None:
             job.steps = job.begin()
-        return next(job.steps, END)
+        result = job.steps.throw(answer) if isinstance(answer, Exception) else job.steps.send(answer)
+    except StopIteration:
+        return END
     except Problem as problem:
         return problem
     except InputError as error:
         return Problem(400, str(error))
     except Exception as error:  # one visitor's mishap must not end the others' server
         return Problem(500, f"something went wrong here ({type(error).__name__}); other pokes may work")
+    if isinstance(result, Shared):
+        job.shared = result
+        return None
+    return result
