@@ -89,6 +89,17 @@ def test_a_job_that_nobody_waits_for_ends():
     assert run(scenario) < 10
 
 
+def test_a_job_that_was_given_up_before_it_began_says_so():
+    async def scenario(turns):
+        job = turns.add("gone", "preview", steps("gone", 1, []))
+        job.is_given_up = True
+        with pytest.raises(Problem, match="given up") as problem:
+            await job.only()
+        return problem.value.status
+
+    assert run(scenario) == 410
+
+
 def test_too_many_are_told_so():
     done = []
 

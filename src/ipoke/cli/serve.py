@@ -46,6 +46,8 @@ def serve(
     except ImportError as error:
         raise InputError(f"serve: {error.name} is not installed; pip install 'ipoke[ui]'") from error
 
+    import torch
+
     from ipoke.model import load
     from ipoke.studio.listening import listen
 
@@ -53,6 +55,7 @@ def serve(
     listener = listen(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}/"
+    torch.set_num_threads(1)  # the networks of one drag are too small to share, and the page needs the other core
     studio = Studio(load(model), model)
     config = uvicorn.Config(
         make_app(studio, token), log_level="warning", lifespan="on", timeout_graceful_shutdown=3, ws="none"

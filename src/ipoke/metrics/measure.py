@@ -1,5 +1,6 @@
 """All that one question and its answers tell, figure by figure."""
 
+import itertools
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -82,7 +83,15 @@ def measure_lpips(answer: Answer, lpips: Lpips, name: str) -> Figures:
         name: float(distances.mean()),
         f"{name}_best": float(distances.min()),
         f"diversity_{name}": float(lpips.pairwise(of_samples, samples)),
+        f"energy_score_{name}": float(distances.sqrt().mean() - _mean_distance(lpips, of_samples, samples) / 2),
     }
+
+
+def _mean_distance(lpips: Lpips, maps: list[Tensor], samples: int) -> Tensor:
+    """Average, over pairs of samples, the Euclidean distance of clips in the space whose squared distance is LPIPS."""
+    parts = [list(clip) for clip in zip(*(features.chunk(samples) for features in maps), strict=True)]
+    pairs = itertools.combinations(parts, 2)
+    return torch.stack([lpips.distance(one, other).mean().sqrt() for one, other in pairs]).mean()
 
 
 def measure_pokes(answer: Answer) -> Figures:

@@ -43,6 +43,10 @@ FIGURES = (
     Metric("psnr_best", "dB"),
     *(Metric(f"lpips_{name}", "", about="mean over frames and samples") for name in LPIPS),
     *(Metric(f"lpips_{name}_best", "", about="the best of the samples") for name in LPIPS),
+    *(
+        Metric(f"energy_score_lpips_{name}", "", about="root of LPIPS as the distance of clips; lower is better")
+        for name in LPIPS
+    ),
     Metric("diversity_mse", "", about="all ordered pairs of samples, pixels in [-1, 1]"),
     *(Metric(f"diversity_lpips_{name}", "", about="all ordered pairs of samples") for name in LPIPS),
     Metric("poke_endpoint_error_px", "px", about="measured displacement at the poke against the asked one"),
@@ -96,7 +100,7 @@ def summarise(
     """Bring rows to metrics; ``reasons`` says of a metric, or of the beginning of its name, why it is missing."""
 
     def why(name: str) -> str:
-        known = [key for key in reasons if name == key or name.startswith(key) or name == f"diversity_{key}"]
+        known = [key for key in reasons if name.startswith(key) or name.endswith(key)]
         return reasons[max(known, key=len)] if known else NOT_MEASURED
 
     metrics: dict[str, Estimate] = {}

@@ -59,6 +59,8 @@ class Job:
             Problem: What went wrong.
         """
         results = [result async for result in self]
+        if not results:
+            raise Problem(410, "given up, because nobody waits for it any more")
         return results[-1]
 
 
