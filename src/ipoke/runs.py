@@ -166,7 +166,7 @@ class Run:
         if settings.exists():
             _refuse_difference(f"{folder}: run", _completed(settings), settings_toml(recipe))
             known = _read_inputs(inputs_file)
-            for key in ("clips_sha256", "perceptual_sha256"):
+            for key in ("clips_sha256", "perceptual_sha256", "start_sha256"):
                 if known.get(key) != inputs.get(key):
                     raise InputError(
                         f"{folder}: run was started with {key} {known.get(key)}, got {inputs.get(key)}; "

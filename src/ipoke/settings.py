@@ -228,6 +228,9 @@ class StageSettings(Section):
 class TrainSettings(Section):
     """The stages."""
 
+    start: str | None = None
+    """Differs from the original if set: a model whose weights training starts from, where they fit, instead of chance.
+    A bundled name, run directory or .safetensors file."""
     clip_decoder: StageSettings | None = None
     """Differs from the original if set: the decoder first learns alone, from stills and optical flow, which pixels go
     along with the maps that `ClipEncoderSettings.sums_up` fits. Four times as fast as the autoencoder, whose encoder

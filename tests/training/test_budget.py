@@ -109,6 +109,13 @@ def test_what_measuring_takes_is_taken_off(monkeypatch):
     assert sum(one.seconds for one in made.stages) <= 3600 * own_hours() - 60
 
 
+@pytest.mark.parametrize("hours", [SHORT / 2, 4 * LONG])
+def test_what_starts_from_a_model_keeps_its_width(hours):
+    assert plan(hours * own_hours()).width != 1
+    made = make_plan(lean(hours * own_hours(), "train.start=scenes-64"), on_gpu=False, processes=1, speed=speed)
+    assert made.width == 1
+
+
 def test_people_are_told(tmp_path):
     made = plan(own_hours())
     first, *others = made.lines()

@@ -83,10 +83,11 @@ def make_plan(asked: Recipe, *, on_gpu: bool, processes: int, speed: Callable[[R
     width, recipe = 1.0, batched
     speeds = _speeds(recipe, speed)
     reach = (ends - time.monotonic()) / _whole(recipe, speeds)
-    if reach < SHORT:
+    # Weights to start from fit one width alone.
+    if reach < SHORT and not asked.train.start:
         width, recipe = NARROW, _widened(batched, NARROW)
         speeds = _speeds(recipe, speed)
-    elif reach > LONG:
+    elif reach > LONG and not asked.train.start:
         wide = _widened(batched, WIDE)
         slower = _speeds(wide, speed)
         if (ends - time.monotonic()) / _whole(wide, slower) > LONG:

@@ -33,6 +33,7 @@ from ipoke.training.loop import Loop, Reporter
 from ipoke.training.parallel import Workers
 from ipoke.training.speed import bare_loop, timed_steps
 from ipoke.training.stage import Stage
+from ipoke.training.start import start_sha256, take_over
 from ipoke.version import __version__
 
 MEASURED_S, MEASURED_SHARE = 6.0, 1 / 100
@@ -70,6 +71,7 @@ def train(
         "clips": str(clips.folder),
         "clips_sha256": clips.sha256,
         "perceptual_sha256": weights_sha256(weights) if weights else None,
+        "start_sha256": start_sha256(recipe.train.start) if recipe.train.start else None,
         "ipoke": __version__,
         "torch": torch.__version__,
         "processes": workers.size,
@@ -87,6 +89,9 @@ def train(
     recipe = plan.recipe if plan else recipe
     torch.manual_seed(recipe.train.seed)
     model = (PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe)).to(device)
+    if recipe.train.start:
+        taken = take_over(model, recipe.train.start)
+        reporter.note(taken.line())
     stages = stages_of(recipe)
     seconds = 0.0
     for name in stages[: stages.index(stage) + 1] if stage else stages:
@@ -220,6 +225,7 @@ def _facts(inputs: dict[str, Any], recipe: Recipe) -> dict[str, str]:
         "trained_on": Path(inputs["clips"]).name,
         "clips_sha256": inputs["clips_sha256"],
         "perceptual_sha256": inputs["perceptual_sha256"] or "none",
+        **({"started_from": inputs["start_sha256"]} if inputs["start_sha256"] else {}),
         "ipoke": inputs["ipoke"],
         "torch": inputs["torch"],
         "seed": str(recipe.train.seed),

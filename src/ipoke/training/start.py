@@ -1,0 +1,52 @@
+"""Start from a model that is trained already, to go on with clips of another kind."""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ipoke.errors import InputError
+from ipoke.model import find_model
+from ipoke.runs import file_sha256, read_tensors
+
+
+class Taken(NamedTuple):
+    """How much of a model was taken over."""
+
+    name: str
+    numbers: int
+    of: int
+
+    def line(self) -> str:
+        """Say it to people."""
+        return f"start: {self.numbers / self.of:.0%} of the weights are those of {self.name}, the others start anew"
+
+
+@torch.no_grad()
+def take_over(model: nn.Module, start: str) -> Taken:
+    """Copy the weights of a trained model whose names and shapes are those of a model's own.
+
+    Raises:
+        InputError: No such model, or one of which nothing fits.
+    """
+    tensors, _ = read_tensors(find_model(start))
+    own = model.state_dict()
+    fitting = {name for name, tensor in own.items() if name in tensors and tensors[name].shape == tensor.shape}
+    numbers = sum(own[name].numel() for name in fitting)
+    if not numbers:
+        raise InputError(
+            f"train.start: nothing of {start} fits; take a model of the same kind of recipe, or leave it out"
+        )
+    for name in fitting:
+        own[name].copy_(tensors[name])
+    model.load_state_dict(own)
+    return Taken(start, numbers, sum(tensor.numel() for tensor in own.values()))
+
+
+def start_sha256(start: str) -> str:
+    """Hash the file of a model to start from.
+
+    Raises:
+        InputError: No such model.
+    """
+    return file_sha256(find_model(start))
