@@ -4,6 +4,8 @@ import json
 import pytest
 
 from ipoke.autoencoder.lpips import WEIGHTS_VARIABLE
+from ipoke.metrics.spread import SPREADS
+from ipoke.model import load
 from ipoke.scenes import write_scenes
 from tiny import FRAMES
 
@@ -34,6 +36,21 @@ def test_a_model_is_evaluated_and_its_calibration_drawn(ipoke, model_file, clips
     assert list(clips.glob("questions-test-seed0-most2.jsonl"))
     again = ipoke("evaluate", model_file, clips, "--out", tmp_path / "report", *FEW)
     assert again.out == answer.out
+
+
+def test_a_model_is_calibrated(ipoke, model_file, clips, tmp_path):
+    out = tmp_path / "calibrated.safetensors"
+    answer = ipoke("calibrate", model_file, clips, "--out", out, "--most", "1", "--samples", "2")
+    assert answer.code == 0, answer.err
+    rows = [line.split() for line in answer.out.splitlines()[1:-1]]
+    assert [float(row[0]) for row in rows] == list(SPREADS)
+    best = min(rows, key=lambda row: float(row[1]))[0]
+    assert answer.out.endswith(f"wrote {out}, whose residuals spread by {float(best):g}\n")
+    assert load(out).spread == float(best)
+    assert load(out).facts["spread_fitted_on"] == clips.name
+    wrong = ipoke("calibrate", model_file, clips, "--out", tmp_path / "calibrated.pt")
+    assert wrong.code == 2
+    assert "expected a file ending in .safetensors" in wrong.err
 
 
 @pytest.mark.parametrize("name", ["copy-x0", "nearest-clip"])

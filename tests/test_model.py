@@ -12,7 +12,7 @@ from ipoke.data.poke import Poke
 from ipoke.errors import InputError
 from ipoke.model import bundled_models, find_model, load
 from ipoke.open_picture import OpenPicture
-from ipoke.residual_terms import sample_seed
+from ipoke.residual_terms import draw_residuals, given, sample_seed
 from ipoke.runs import read_tensors, write_tensors
 from ipoke.still import Still
 from ipoke.tensors import clip_from_frames
@@ -52,6 +52,36 @@ def test_a_seed_gives_the_same_sample_in_any_number_of_samples():
     for other in five[1:]:
         assert np.abs(other - one[0]).max() > 1
     assert np.abs(poked(samples=1, seed=4) - one).max() > 1
+
+
+def test_a_spread_is_kept_in_the_file_and_is_that_of_what_is_drawn(tmp_path):
+    model = copy.deepcopy(tiny_model())
+    model.spread = 1.25
+    model.save(tmp_path / "spread.safetensors", {}, precision=torch.float32)
+    again = load(tmp_path / "spread.safetensors")
+    assert again.spread == 1.25
+    assert again.sha256 == model.sha256 != tiny_model().sha256
+    asked = {"samples": 2, "seed": 3}
+    wanted = tiny_model().poke(IMAGE, DRAG, **asked, temperature=1.25)
+    assert np.abs(again.poke(IMAGE, DRAG, **asked).astype(int) - wanted).max() <= 1
+    still = clip_from_frames(CLIP[:1])[None]
+    inner = [[Poke(x=32, y=30, dx=8, dy=-4)]]
+    drawn = [one.sample_clips(still, inner, [[sample_seed(3, 0)]]) for one in (again, tiny_model())]
+    assert (drawn[0] - drawn[1]).abs().max() > 0.01
+
+
+def test_a_residual_that_is_given_does_not_spread():
+    r = torch.randn(16, 8, 8)[: tiny_model().latent_flow.channels]
+    (same,) = draw_residuals(tiny_model().latent_flow, [given(r)], spread=3.0)
+    assert torch.equal(same, r)
+
+
+@pytest.mark.parametrize("text", ["wide", "0", "nan", "99"])
+def test_a_spread_that_cannot_be_is_refused(text, tmp_path):
+    path = tmp_path / "spread.safetensors"
+    tiny_model().save(path, {"spread": text})
+    with pytest.raises(InputError, match=f"spread: got '{text}'"):
+        load(path)
 
 
 def test_a_residual_that_overflows_is_one_line():

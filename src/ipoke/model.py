@@ -1,5 +1,6 @@
 """PokeModel: what users hold. A still and pokes go in, clips, residuals and likelihoods come out."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -38,6 +39,8 @@ from ipoke.tensors import clip_from_frames
 
 BUNDLED = Path(__file__).parent / "bundled"
 """Folder of the models and stills that come with the package."""
+SPREAD = "spread"
+"""Name of the fact that says how residuals spread."""
 STILL = "still"
 """Name of the still that examples use."""
 
@@ -69,6 +72,9 @@ class PokeModel(nn.Module):
         self.reaches = recipe.clip_decoder.output == "move"
         """Whether residuals are pulled until the poked pixels reach their targets, as `ipoke.reach` says; where it is
         False they are left as they were drawn, as in the original. A decoder that paints says no motion to reach by."""
+        self.spread = 1.0
+        """Standard deviation of residuals at temperature 1, fitted to true futures by `ipoke.metrics.spread`; that of
+        the density that was learned is 1."""
         self.autoencoder = ClipAutoencoder(recipe)
         self.conditions = ConditionEncoders(recipe)
         self.latent_flow = LatentFlow(
@@ -140,7 +146,7 @@ class PokeModel(nn.Module):
             InputError: The array is not an RGB picture of at least 8 px.
         """
         networks = self.autoencoder, self.conditions, self.latent_flow
-        return OpenPicture(image, self.recipe, *networks, self.device, reaches=self.reaches)
+        return OpenPicture(image, self.recipe, *networks, self.device, reaches=self.reaches, spread=self.spread)
 
     def sample_clips(
         self,
@@ -177,7 +183,7 @@ class PokeModel(nn.Module):
             here, cond = source[i : i + 1], conds[i : i + 1]
             known = [Modulation(*(part[i : i + 1] for part in one)) for one in of_sources]
             gain = drawing.gain(asked, cond, here, known) if self.reaches and asked else None
-            r = self.latent_flow.residuals(list(of_one), cond, 1.0)
+            r = self.latent_flow.residuals(list(of_one), cond, self.spread)
             wanted.append(Wanted(r, tuple(asked), cond, gain, here, known, self.frames))
         drawn = drawing.together(wanted)
         modulations = [Modulation(*(part.repeat_interleave(samples, 0) for part in one)) for one in of_sources]
@@ -275,12 +281,16 @@ class PokeModel(nn.Module):
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
         """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
-        save_model(path, self, self.recipe, facts, precision)
+        told = facts | ({SPREAD: f"{self.spread:g}"} if self.spread != 1 else {})
+        save_model(path, self, self.recipe, told, precision)
 
     @property
     def sha256(self) -> str:
-        """Hash of all weights and buffers, independent of the file they came from."""
-        return weights_sha256(self)
+        """Hash of all weights and buffers and of the spread, independent of the file they came from."""
+        of_weights = weights_sha256(self)
+        if self.spread == 1:
+            return of_weights
+        return hashlib.sha256(f"{of_weights} {SPREAD} {self.spread:g}".encode()).hexdigest()
 
 
 def load(model: str | Path, *, device: str = "cpu", precision: Precision = "float32") -> PokeModel:
@@ -314,7 +324,18 @@ def load(model: str | Path, *, device: str = "cpu", precision: Precision = "floa
     loaded.load_state_dict(tensors, assign=True)
     loaded.autoencoder.sampling_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
     loaded.facts = facts_from_metadata(metadata)
+    loaded.spread = _spread(loaded.facts.get(SPREAD, "1"), path)
     return loaded.eval().requires_grad_(False).to(device)
+
+
+def _spread(text: str, path: Path) -> float:
+    try:
+        spread = float(text)
+    except ValueError:
+        spread = math.nan
+    if not 0 < spread < 10:
+        raise InputError(f"{path}: {SPREAD}: got {text!r}, expected a number above 0 and below 10; restore the file")
+    return spread
 
 
 def coupling_weights(model: PokeModel) -> Iterator[str]:

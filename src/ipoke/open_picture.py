@@ -80,6 +80,7 @@ class OpenPicture:
         device: torch.device,
         *,
         reaches: bool,
+        spread: float,
     ) -> None:
         self.still = Still(image, recipe.clip.size)
         self._recipe, self._autoencoder, self._conditions, self._latent_flow = (
@@ -87,7 +88,7 @@ class OpenPicture:
         )
         self.drawing = Drawing(autoencoder, latent_flow, recipe.clip.frames)
         self._source = self.still.source.to(device)
-        self._reaches = reaches
+        self._reaches, self._spread = reaches, spread
         self._features: Tensor | None = None
         self._modulations: list[Modulation] | None = None
         self._drawn: tuple[Asked, Drawn] | None = None
@@ -159,7 +160,7 @@ class OpenPicture:
         """
         asked = _checked(asked)
         cond = self.condition(asked.pokes)
-        noise = draw_residuals(self._latent_flow, asked.residuals)
+        noise = draw_residuals(self._latent_flow, asked.residuals, self._spread)
         r = asked.temperature * noise.to(cond.device, torch.promote_types(cond.dtype, torch.float32))
         frames = asked.frames or self._recipe.clip.frames
         inner = tuple(self.still.to_model(poke) for poke in asked.pokes)

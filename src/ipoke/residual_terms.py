@@ -56,8 +56,15 @@ def stepped(start: Terms, towards: Terms, angle: float) -> Terms:
     return tuple(Term(*key, weight) for key, weight in weights.items() if abs(weight) > 1e-6)
 
 
-def draw_residuals(latent_flow: LatentFlow, residuals: Sequence[Residual]) -> Float[Tensor, "n c h w"]:
-    """Draw residuals by their terms, float32 on the CPU; whatever the weights, each is standard normal.
+def draw_residuals(
+    latent_flow: LatentFlow, residuals: Sequence[Residual], spread: float = 1.0
+) -> Float[Tensor, "n c h w"]:
+    """Draw residuals by their terms, float32 on the CPU; whatever the weights, each is normal.
+
+    Args:
+        latent_flow: Of the model.
+        residuals: One row each.
+        spread: Standard deviation of those that are drawn; one that is given stays as it is.
 
     Raises:
         InputError: One that is given is of another size than the model's, or not finite.
@@ -73,7 +80,7 @@ def draw_residuals(latent_flow: LatentFlow, residuals: Sequence[Residual]) -> Fl
         if not length > 0:
             raise ValueError("residual: got no terms of any weight, expected at least one")
         noise = latent_flow.base_noise([sample_seed(term.seed, term.number) for term in terms])
-        rows.append(torch.einsum("k,kchw->chw", (weights / length).to(noise.dtype), noise))
+        rows.append(torch.einsum("k,kchw->chw", (spread * weights / length).to(noise.dtype), noise))
     return torch.stack(rows)
 
 

@@ -107,6 +107,55 @@ def table(
     _drawn(lambda: draw_table(number, reports, out_dir))
 
 
+@app.command(group=MEASURE, sort_key=3)
+def calibrate(
+    model: str,
+    clips: Path,
+    /,
+    *,
+    out_file: Annotated[Path, Parameter(name="--out")],
+    most: Count = 60,
+    samples: Annotated[int, Parameter(validator=Number(gte=2))] = 20,
+    seed: Seed = 0,
+) -> None:
+    """Let a model's samples spread as true futures do: find by how much, and write the model that does.
+
+    Models that saw few clips are too sure of themselves. Samples of several spreads are scored by the energy score, and
+    the best spread is kept in the model file; its networks stay as they are.
+
+    Args:
+        model: Bundled name, run directory or .safetensors file.
+        clips: A prepared set; the clips of its test split are poked. Take others than those that the model was trained
+            on and than those on which it will be evaluated.
+        out_file: The new model file, .safetensors.
+        most: At most this many clips, spread over the split.
+        samples: Clips drawn per question and spread.
+        seed: Of pokes and residuals.
+    """
+    if out_file.suffix != ".safetensors":
+        raise InputError(f"--out: got {out_file.name!r}, expected a file ending in .safetensors")
+
+    import torch
+
+    from ipoke.data.clips import ClipSet
+    from ipoke.metrics.spread import best_of, try_spreads
+    from ipoke.model import load
+
+    loaded = load(model)
+    torch.set_num_threads(1)
+    with progress_bar("calibrating") as report:
+        tried = try_spreads(
+            loaded, ClipSet(clips, split="test"), most=most, samples=samples, seed=seed, progress=report
+        )
+    out.print("spread   energy score, px   coverage of the 90 % region")
+    for one in tried:
+        out.print(f"{one.spread:6.2f} {one.energy_score:18.3f} {one.coverage_90:29.3f}")
+    loaded.spread = best_of(tried).spread
+    facts = {key: value for key, value in loaded.facts.items() if key != "spread"}
+    loaded.save(out_file, facts | {"spread_fitted_on": clips.name})
+    out.print(f"wrote {out_file}, whose residuals spread by {loaded.spread:g}")
+
+
 def _evaluated(
     model: str, test: "ClipSet", train: "ClipSet | None", out_dir: Path, asked: Measuring, label: str = "evaluating"
 ) -> "Report":

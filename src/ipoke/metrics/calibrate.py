@@ -44,21 +44,26 @@ class Calibrator:
 
     def __call__(self, question: Question) -> dict[str, Any]:
         """Give the clouds of one clip, px, and log-likelihoods where there is a density."""
-        frames = self.clips.clip(question.clip)
-        clouds: dict[str, Any]
+        clouds = self.truths(question)
+        if self.simulated and isinstance(self.sampler, PokeModel):
+            count, asked = min(RANKED, self.samples), question.first_pokes(self.pokes)
+            ranked = true_futures(self.clips, question.clip, count, seed=self.seed).truths
+            false = other_futures(self.clips, question.clip, count, seed=self.seed)
+            clouds["log_p_true"] = _log_p(self.sampler, ranked, asked)
+            clouds["log_p_false"] = _log_p(self.sampler, false, asked)
+        return clouds | {"samples": self.cloud(question, clouds["start"])}
+
+    def truths(self, question: Question) -> dict[str, Any]:
+        """Give where points start, and where true futures of a clip take them, px."""
         if self.simulated:
-            clouds = dict(_true_clouds(self.clips, question.clip, self.samples, self.seed))
-            start = np.array(clouds["start"], np.float32)
-            if isinstance(self.sampler, PokeModel):
-                count, asked = min(RANKED, self.samples), question.first_pokes(self.pokes)
-                ranked = true_futures(self.clips, question.clip, count, seed=self.seed).truths
-                false = other_futures(self.clips, question.clip, count, seed=self.seed)
-                clouds["log_p_true"] = _log_p(self.sampler, ranked, asked)
-                clouds["log_p_false"] = _log_p(self.sampler, false, asked)
-        else:
-            start = grid_points(self.clips.size)
-            clouds = {"start": _rounded(start), "truths": _ends(frames[None], start)}
-        return clouds | {"samples": _ends(self._sampled(question, frames), start)}
+            return dict(_true_clouds(self.clips, question.clip, self.samples, self.seed))
+        start = grid_points(self.clips.size)
+        return {"start": _rounded(start), "truths": _ends(self.clips.clip(question.clip)[None], start)}
+
+    def cloud(self, question: Question, start: list[Any]) -> list[Any]:
+        """Give where samples take the points, px."""
+        sampled = self._sampled(question, self.clips.clip(question.clip))
+        return _ends(sampled, np.array(start, np.float32))
 
     def _sampled(self, question: Question, frames: UInt8[np.ndarray, "t h w 3"]) -> UInt8[np.ndarray, "n t h w 3"]:
         context = clip_from_frames(frames[: self.sampler.context])[None]
