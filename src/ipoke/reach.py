@@ -30,7 +30,7 @@ NEAR_ENOUGH_PX = 0.5
 LONGEST_STEP = 4.0
 """Norm of the first step of a residual, whose own norm is about the root of its dimensions, 32 for 1024."""
 MOST_STEPS = 6
-GRADIENT_TOLERANCE = 0.01
+GRADIENT_TOLERANCE = 0.03
 """What the first gradient may leave undone; every step corrects it."""
 WILDEST = 1.0
 """A step after which any pixel moves by more than this many sides of the picture is taken back."""
