@@ -71,3 +71,22 @@ def test_a_port_that_is_taken_is_one_line():
     assert answer.stderr.count("\n") == 1
     assert f"port {port}" in answer.stderr
     assert "take another one" in answer.stderr
+
+
+def test_the_process_that_decodes_ends_with_a_server_that_was_killed():
+    killed = """
+import asyncio, io, os, signal
+import numpy as np
+from PIL import Image
+from ipoke.studio.decoding import Decoder
+
+if __name__ == "__main__":
+    file = io.BytesIO()
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(file, format="PNG")
+    print(asyncio.run(Decoder().picture(file.getvalue())).shape, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    # Whoever still holds the output keeps this from returning.
+    done = subprocess.run([sys.executable, "-c", killed], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "(9, 9, 3)\n", done.stderr
+    assert done.returncode == -signal.SIGKILL

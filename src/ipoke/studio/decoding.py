@@ -1,11 +1,13 @@
 """Files of visitors, decoded in a process of their own: what is wrong with one ends there."""
 
 import asyncio
+import os
 import resource
+import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import cv2
@@ -59,7 +61,7 @@ class Decoder:
         async with self._turn:
             if self._pool is None:
                 self._pool = ProcessPoolExecutor(
-                    1, mp_context=get_context("spawn"), initializer=bound_memory, initargs=(self.limits.worker_bytes,)
+                    1, mp_context=get_context("spawn"), initializer=begin_worker, initargs=(self.limits.worker_bytes,)
                 )
             call = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
             try:
@@ -87,10 +89,18 @@ class Decoder:
             self.close()
 
 
-def bound_memory(size: int) -> None:
-    """Let this process have no more than so many bytes of memory."""
+def begin_worker(size: int) -> None:
+    """Let this process have no more than so many bytes of memory, and no longer life than the server."""
     resource.setrlimit(resource.RLIMIT_AS, (size, size))
     cv2.setNumThreads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def decode_picture(data: bytes, pixels: int, side: int) -> UInt8[np.ndarray, "h w 3"]:

@@ -20,8 +20,8 @@ class Limits(NamedTuple):
     given: int = 100_000
     """Characters of a residual that is given as it is."""
     frames: int = 40
-    json_bytes: int = 200_000
-    history_bytes: int = 64_000
+    json_bytes: int = 2_000_000
+    history_bytes: int = 1_000_000
     jobs_per_visitor: int = 3
     jobs: int = 32
     """Waiting and running, of all visitors."""

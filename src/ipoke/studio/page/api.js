@@ -39,7 +39,7 @@ async function call(path, { body, signal, type } = {}) {
     response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The server does not answer. Nothing is lost here; whatever you do next tries again.", 0);
+    throw new Problem("The server does not answer. Nothing is lost here; the page goes on as soon as it is back.", 0);
   }
   if (response.ok) return response;
   let words = `The server answered ${response.status}.`;

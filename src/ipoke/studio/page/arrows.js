@@ -12,7 +12,7 @@ export const isPin = (poke) => poke.dx === 0 && poke.dy === 0;
 export const colourOf = (poke, index) => (isPin(poke) ? PIN : `hsl(${HUES[index % HUES.length]} 88% 48%)`);
 
 /** Picture px to canvas px; pixel centres are at integers. */
-export const toCanvas = (value, scale) => (value + 0.5) * scale;
+const toCanvas = (value, scale) => (value + 0.5) * scale;
 
 /** Draw a poke. */
 export function drawPoke(ctx, poke, index, scale, { selected = false, faint = false } = {}) {
@@ -56,7 +56,7 @@ export function drawReached(ctx, poke, reached, index, scale, width) {
   line(ctx, cross, 5, "rgb(0 0 0 / 0.65)");
   line(ctx, cross, 2, "#fff");
   ctx.restore();
-  const right = hx < width - 90;
+  const right = poke.dx < 0 ? hx < 90 : hx < width - 90;
   label(ctx, `${reached.error.toFixed(1)} px`, right ? hx + 16 : hx - 16, hy, right ? "left" : "right");
 }
 
@@ -74,7 +74,10 @@ export function drawLimit(ctx, poke, longest, hand, scale) {
     line(ctx, beyond, 1.5, "#fff");
   }
   ctx.restore();
-  if (hand) label(ctx, "as far as it goes", toCanvas(poke.x + poke.dx, scale), toCanvas(poke.y + poke.dy, scale) - 24, "center");
+  if (hand) {
+    const beyond = 1 + 28 / Math.hypot(poke.dx * scale, poke.dy * scale);
+    label(ctx, "as far as it goes", toCanvas(poke.x + poke.dx * beyond, scale), toCanvas(poke.y + poke.dy * beyond, scale), "center");
+  }
 }
 
 /** Draw the cross that keys move. */

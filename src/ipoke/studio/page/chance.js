@@ -1,9 +1,9 @@
-/** Chance: seed, dice and lock, temperature, looking around a sample, and the way between two. */
+/** Chance: seed, dice and lock, temperature, and looking around a sample. */
 
-import { askSoon, sampleMix, sampleNow } from "./clips.js";
+import { changeABit } from "./burst.js";
+import { sampleNow } from "./clips.js";
 import { byId, make, setIcon } from "./dom.js";
-import { dropPreviews, wantPreview } from "./preview.js";
-import { freshSeed, nearby, plain, same, stepped } from "./residuals.js";
+import { freshSeed, isGiven, nearby, plain, same } from "./residuals.js";
 import { change, commit, state, subscribe } from "./state.js";
 
 const NEARBY_STEP = 0.35;
@@ -21,7 +21,7 @@ export function redraw(seed) {
 }
 
 /** Take the residuals of a seed and show them. */
-export function useSeed(seed) {
+function useSeed(seed) {
   commit({ seed, residuals: withFavourites(plain(seed, state.count)) });
   sampleNow(`Seed ${seed}`);
 }
@@ -44,46 +44,29 @@ export function keepSample(index) {
 }
 
 /** Whether a sample is kept. */
-export const isKept = (sample) => sample.residual !== null && state.favourites.some((other) => same(other, sample.residual));
+export const isKept = (sample) => state.favourites.some((other) => same(other, sample.residual));
 
 function useCount(count) {
   const more = plain(state.seed, count).filter((residual) => !state.residuals.some((other) => same(other, residual)));
-  change({ count, residuals: [...state.residuals, ...more].slice(0, count) });
-  if (state.pokes.length) sampleNow();
-}
-
-function mixed() {
-  const samples = state.answer?.samples ?? [];
-  const [a, b] = [samples[byId("mix-a").value], samples[byId("mix-b").value]];
-  if (!a?.residual || !b?.residual || a === b) return null;
-  const share = Number(byId("mix-share").value);
-  const words = `${Math.round(share * 100)} % from sample ${Number(byId("mix-a").value) + 1} to ${Number(byId("mix-b").value) + 1}`;
-  return { residual: stepped(a.residual, b.residual, (share * Math.PI) / 2), words };
-}
-
-function showMixChoices() {
-  const samples = (state.answer?.samples ?? []).filter((sample) => !sample.mixed);
-  const ready = Boolean(state.answer?.done) && !state.answer.transfer && samples.length > 1;
-  byId("mix").disabled = !ready;
-  for (const [id, fallback] of [["mix-a", 0], ["mix-b", 1]]) {
-    const select = byId(id);
-    if (select.options.length === samples.length) continue;
-    const before = select.value;
-    select.replaceChildren(...samples.map((_, index) => make("option", { value: String(index) }, String(index + 1))));
-    select.value = before && Number(before) < samples.length ? before : String(Math.min(fallback, samples.length - 1));
-  }
+  commit({ count, residuals: [...state.residuals, ...more].slice(0, count) });
+  sampleNow(`${count} asked for`);
 }
 
 function showSeed() {
   const box = byId("seed");
   if (document.activeElement !== box || Number(box.value) !== state.seed) box.value = String(state.seed);
   const lock = byId("lock");
+  const words = state.locked ? "Locked: same mood, other pull." : "Open: every new pull draws anew.";
   setIcon(lock, state.locked ? "lock" : "unlock");
   lock.setAttribute("aria-pressed", String(state.locked));
-  lock.title = state.locked ? "Locked: same mood, other pull" : "Open: every new pull draws anew";
-  const explored = state.residuals.some((residual) => residual.length > 1);
-  const words = state.locked ? "Locked: same mood, other pull." : "Open: every new pull draws anew.";
-  byId("seed-words").textContent = explored ? `${words} Exploring around a sample; the dice start afresh.` : words;
+  lock.title = words;
+  byId("seed-words").textContent = [words, originWords()].filter(Boolean).join(" ");
+}
+
+/** Where samples come from that are not straight from the seed. */
+function originWords() {
+  if (state.residuals.some(isGiven)) return "From a video; the dice start afresh.";
+  return state.residuals.some((residual) => residual.length > 1) ? "Exploring around a sample; the dice start afresh." : "";
 }
 
 /** Make the controls work. */
@@ -99,32 +82,14 @@ export function startChance() {
   byId("dice").addEventListener("click", newSeed);
   byId("lock").addEventListener("click", () => change({ locked: !state.locked }));
   byId("temperature").addEventListener("input", (event) => {
-    change({ temperature: Number(event.target.value) });
-    if (!state.pokes.length) return;
-    wantPreview();
-    askSoon(() => {
-      dropPreviews();
-      sampleNow(`Temperature ${state.temperature.toFixed(2)}`);
-    });
+    changeABit({ temperature: Number(event.target.value) }, () => `Temperature ${state.temperature.toFixed(2)}`);
   });
   byId("reaches").addEventListener("change", (event) => {
-    change({ reaches: event.target.checked });
-    if (state.pokes.length) sampleNow(state.reaches ? "Pokes pulled all the way" : "Pokes pulled as far as the model takes them");
+    commit({ reaches: event.target.checked });
+    sampleNow(state.reaches ? "Pokes pulled all the way" : "Pokes pulled as far as the model takes them");
   });
-  const mixing = (done) => () => {
-    const mix = mixed();
-    if (!mix) return;
-    if (!done) wantPreview(mix.residual);
-    else {
-      dropPreviews();
-      sampleMix(mix.residual, mix.words);
-    }
-  };
-  byId("mix-share").addEventListener("input", mixing(false));
-  byId("mix-share").addEventListener("change", mixing(true));
   subscribe((changed) => {
     if (changed.has("about")) for (const option of byId("count").options) option.disabled = Number(option.value) > state.about.limits.samples;
-    if (changed.has("answer")) showMixChoices();
     if (changed.has("seed") || changed.has("locked") || changed.has("residuals")) showSeed();
     if (changed.has("reaches")) byId("reaches").checked = state.reaches;
     if (changed.has("count")) byId("count").value = String(state.count);

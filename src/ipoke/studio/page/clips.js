@@ -1,48 +1,31 @@
-/** Asking for clips and taking them in as they come. */
+/** Asking for clips and showing them as they come. */
 
+import { closeFrames, emptyAnswer, emptySample, fillAnswer, fillSample, reachedWords, takeFrame } from "./answer.js";
 import * as api from "./api.js";
 import { allArrived, clipBegins, release, settled } from "./latency.js";
+import { sayError } from "./outage.js";
 import { startClip } from "./player.js";
-import { questionOf, residualsWanted, withPicture } from "./question.js";
+import { asksSomething, questionOf, questionShown, residualsWanted, withPicture } from "./question.js";
 import { change, state, tell } from "./state.js";
-import { clearProblem, counted, say, sayProblem } from "./words.js";
+import { clearProblem, counted, say } from "./words.js";
 
-const WIDEST_FRAME = 768;
 const REST = 450;
+const MOST_AMBIGUITIES = 24;
 
 let request = null;
 let resting = null;
 
-/**
- * An answer: {samples, frames, width, height, pokes, done, side, motionUnit, spread, ambiguity, transfer}; a sample:
- * {residual, frames: drawables by number from 1, bits, rank, reached, motion, mixed}.
- */
-function emptyAnswer(begin, residuals, pokes) {
-  const samples = Array.from({ length: begin.samples }, (_, index) => emptySample(residuals?.[index] ?? null));
-  return {
-    samples, pokes, frames: begin.frames, width: begin.width, height: begin.height,
-    done: false, side: 0, motionUnit: 0, spread: null, ambiguity: null, transfer: null,
-  };
-}
-
-const emptySample = (residual) => ({ residual, frames: [], bits: null, rank: null, reached: [], motion: null, mixed: null });
-
 /** Ask for the clips of the pokes in hand; what happened is said with the answer. */
 export async function sampleNow(what = "") {
-  stopAsking();
-  if (!state.pokes.length) {
+  if (!asksSomething()) {
     clearClips();
     say(what ? `${what}.` : "No pokes.");
     return;
   }
-  release();
-  const residuals = residualsWanted();
-  const pokes = state.pokes;
-  await take({
-    lines: (signal) => withLines((question) => api.clips(question, signal), questionOf(residuals)),
-    residuals,
-    pokes,
-    told: (answer) => say([what, counted(answer.samples.length, "sample"), reachedWords(answer)].filter(Boolean).join("; ") + "."),
+  await takeClips({
+    question: questionOf(residualsWanted()),
+    ask: api.clips,
+    finish: (answer) => say(`${[what, counted(answer.samples.length, "sample"), reachedWords(answer.samples)].filter(Boolean).join("; ")}.`),
     retry: () => sampleNow(what),
   });
 }
@@ -50,22 +33,19 @@ export async function sampleNow(what = "") {
 /** Ask for one more clip, of a residual between two samples; it takes the place of the mix before. */
 export async function sampleMix(residual, words) {
   const base = state.answer;
-  const question = questionOf([residual]);
-  stopAsking();
-  release();
   const mine = begin();
   try {
     const sample = { ...emptySample(residual), mixed: words };
-    for await (const line of withLines((asked) => api.clips(asked, mine.signal), question)) {
+    for await (const line of linesOf(api.clips, questionShown([residual]), mine.signal)) {
       if (mine.signal.aborted || state.answer !== base) return;
       if (line.kind === "begin") placeMix(base, sample);
       else if (line.kind === "frame") await takeFrame(sample, line, base);
-      else if (line.kind === "end") fill(sample, line.samples[0]);
+      else if (line.kind === "end") fillSample(sample, line.samples[0]);
       tell(["answer"]);
     }
-    say(`${words}; ${reachedWords({ ...base, samples: [sample] })}.`);
+    say(`${[words, reachedWords([sample])].filter(Boolean).join("; ")}.`);
   } catch (error) {
-    if (!mine.signal.aborted) sayProblem(error.message, () => sampleMix(residual, words));
+    if (!mine.signal.aborted) sayError(error, () => sampleMix(residual, words));
   } finally {
     end(mine);
   }
@@ -80,31 +60,43 @@ function placeMix(answer, sample) {
   startClip();
 }
 
-/** Move the picture with the motion of a video. */
-export async function transferNow(file) {
-  stopAsking();
-  release();
-  const picture = { picture: state.picture.picture, pokes: [] };
-  say(`Reading the motion of ${file.name || "the video"}…`);
-  await take({
-    lines: (signal) => withLines((question) => api.transfer(question.picture, file, signal), picture),
-    residuals: null,
-    pokes: [],
-    told: (answer) => say(`The motion of ${file.name || "the video"} moves the picture; ${transferWords(answer.transfer)}.`),
-    retry: () => transferNow(file),
-  });
+/**
+ * Show the clips that answer a question. `ask` gives their lines, `finish` is called with the whole answer and its last
+ * line, `retry` is what to do again if it fails.
+ */
+export async function takeClips({ question, ask, finish, retry }) {
+  const mine = begin();
+  let answer = null;
+  try {
+    for await (const line of linesOf(ask, question, mine.signal)) {
+      if (mine.signal.aborted) return;
+      if (line.kind === "begin") answer = showEmpty(line, question);
+      else if (line.kind === "frame") {
+        await takeFrame(answer.samples[line.sample], line, answer);
+        if (mine.signal.aborted) return;
+        if (line.frame === 1 && line.sample === state.chosen) showFirst();
+        tell(["frames"]);
+      } else if (line.kind === "end") {
+        fillAnswer(answer, line);
+        allArrived(answer.samples.length);
+        finish(answer, line);
+        noteAmbiguity(answer);
+        tell(["answer"]);
+      }
+    }
+    clearProblem();
+  } catch (error) {
+    if (mine.signal.aborted) return;
+    sayError(error, retry);
+    dropPreview();
+  } finally {
+    end(mine);
+  }
 }
 
-/** What is known of a transfer, in words. */
-export function transferWords({ roundTrip, poke }) {
-  const [x, y, dx, dy] = poke ? [poke.x, poke.y, poke.dx, poke.dy].map(Math.round) : [];
-  const pull = poke ? `its strongest motion goes from ${x},${y} by ${dx},${dy}` : "nothing moves much in it";
-  return `${pull}; round trip to ${roundTrip.toExponential(1)}`;
-}
-
-async function* withLines(ask, question) {
+async function* linesOf(ask, question, signal) {
   yield* await withPicture(question, async (asked) => {
-    const lines = ask(asked);
+    const lines = ask(asked, signal);
     const first = await lines.next();
     return (async function* () {
       if (first.done) return;
@@ -114,72 +106,23 @@ async function* withLines(ask, question) {
   });
 }
 
-async function take({ lines, residuals, pokes, told, retry }) {
-  const mine = begin();
-  let answer = null;
-  try {
-    for await (const line of lines(mine.signal)) {
-      if (mine.signal.aborted) return;
-      if (line.kind === "begin") {
-        const old = state.answer;
-        answer = emptyAnswer(line, residuals, pokes);
-        change({ answer, chosen: Math.min(state.chosen, answer.samples.length - 1) });
-        if (old) closeFrames(old.samples);
-      } else if (line.kind === "frame") {
-        await takeFrame(answer.samples[line.sample], line, answer);
-        if (mine.signal.aborted) return;
-        if (line.frame === 1 && line.sample === state.chosen) {
-          dropPreview();
-          clipBegins();
-          startClip();
-        }
-        tell(["frames"]);
-      } else if (line.kind === "end") {
-        finish(answer, line);
-        told(answer);
-      }
-    }
-    clearProblem();
-  } catch (error) {
-    if (mine.signal.aborted) return;
-    sayProblem(error.message, retry);
-    dropPreview();
-  } finally {
-    end(mine);
-  }
+function showEmpty(line, question) {
+  const old = state.answer;
+  const answer = emptyAnswer(line, question);
+  change({ answer, chosen: Math.min(state.chosen, answer.samples.length - 1) });
+  if (old) closeFrames(old.samples);
+  return answer;
 }
 
-async function takeFrame(sample, line, answer) {
-  const file = new Blob([api.bytesOf(line.jpeg)], { type: "image/jpeg" });
-  const shrink = answer.width > WIDEST_FRAME ? { resizeWidth: WIDEST_FRAME, resizeQuality: "high" } : {};
-  sample.frames[line.frame] = await createImageBitmap(file, shrink);
+function showFirst() {
+  dropPreview();
+  clipBegins();
+  startClip();
 }
 
-function fill(sample, said) {
-  sample.bits = said.bits_per_dim;
-  sample.rank = said.rank;
-  sample.reached = said.reached ?? [];
-  sample.motion = said.motion ? new Int8Array(api.bytesOf(said.motion).buffer) : null;
-}
-
-function finish(answer, line) {
-  line.samples.forEach((said, index) => fill(answer.samples[index], said));
-  answer.side = line.side;
-  answer.motionUnit = line.motion_unit;
-  answer.spread = line.spread ? api.bytesOf(line.spread) : null;
-  answer.ambiguity = line.ambiguity;
-  if ("round_trip" in line) answer.transfer = { roundTrip: line.round_trip, poke: line.poke };
-  answer.done = true;
-  allArrived(answer.samples.length);
-  const measured = answer.ambiguity !== null && !answer.transfer && answer.samples.length > 1;
-  if (measured) change({ ambiguities: [...state.ambiguities, { pokes: answer.pokes.length, value: answer.ambiguity }].slice(-24) });
-  tell(["answer"]);
-}
-
-/** How near the samples come to what was asked, in words. */
-function reachedWords(answer) {
-  const errors = answer.samples.flatMap((sample) => sample.reached.map((point) => point.error));
-  return errors.length ? `reached to ${Math.max(...errors).toFixed(1)} px` : "";
+function noteAmbiguity({ question, samples, ambiguity, transfer }) {
+  if (ambiguity === null || transfer || samples.length < 2) return;
+  change({ ambiguities: [...state.ambiguities, { pokes: question.pokes.length, value: ambiguity }].slice(-MOST_AMBIGUITIES) });
 }
 
 /** Call a function once nothing has asked for it for a moment. */
@@ -215,10 +158,11 @@ function dropPreview() {
 }
 
 function begin() {
-  const mine = new AbortController();
-  request = mine;
+  stopAsking();
+  release();
+  request = new AbortController();
   change({ waiting: true });
-  return mine;
+  return request;
 }
 
 function end(mine) {
@@ -226,8 +170,4 @@ function end(mine) {
   request = null;
   settled();
   change({ waiting: false });
-}
-
-function closeFrames(samples) {
-  for (const sample of samples) for (const frame of sample.frames) frame?.close();
 }

@@ -1,30 +1,22 @@
 /** Taking things along: files, commands, links. */
 
 import * as api from "./api.js";
+import { chainStart } from "./chain.js";
 import { byId } from "./dom.js";
 import { linkOf } from "./link.js";
-import { questionOf, withPicture } from "./question.js";
+import { sayError } from "./outage.js";
+import { questionShown, withPicture } from "./question.js";
+import { chanceNow, historyNow } from "./session.js";
 import { state, subscribe } from "./state.js";
-import { say, sayProblem } from "./words.js";
+import { say } from "./words.js";
 
 const OWN_PICTURE = "A link holds no picture of yours, so it works for the pictures that come with ipoke only; save a file instead.";
 const ENDINGS = { frames: "zip", tracks: "json" };
 
-/** The question of the samples shown, or of the chosen one alone. */
-function questionShown(onlyChosen) {
+/** The residuals of the samples shown, or of the chosen one alone. */
+function residualsShown(onlyChosen) {
   const samples = onlyChosen ? [state.answer.samples[state.chosen]] : state.answer.samples;
-  return questionOf(samples.map((sample) => sample.residual));
-}
-
-/** What a saved file tells beside its question. */
-function historyNow() {
-  return {
-    seed: state.seed,
-    locked: state.locked,
-    favourites: state.favourites,
-    chain: state.chain.map((step) => ({ pokes: step.pokes, seed: step.seed })),
-    step: state.step,
-  };
+  return samples.map((sample) => sample.residual).slice(0, state.about.limits.samples);
 }
 
 async function save() {
@@ -33,8 +25,10 @@ async function save() {
   button.setAttribute("aria-busy", "true");
   say("Writing the file…");
   try {
-    const question = { ...questionShown(byId("export-chosen").checked), history: historyNow() };
-    const file = await withPicture(question, (asked) => api.exported(asked, format));
+    const start = chainStart();
+    const question = { ...questionShown(residualsShown(byId("export-chosen").checked)), history: historyNow() };
+    if (start) question.start = start.picture;
+    const file = await withPicture(question, (asked) => api.exported(asked, format), state.picture, start);
     const link = document.createElement("a");
     link.href = URL.createObjectURL(file);
     link.download = fileName(format);
@@ -42,7 +36,7 @@ async function save() {
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
     say(`Saved ${link.download}.`);
   } catch (error) {
-    sayProblem(error.message, save);
+    sayError(error, save);
   } finally {
     button.removeAttribute("aria-busy");
   }
@@ -68,23 +62,24 @@ async function copy(text, what) {
 async function copyCommand(kind, what) {
   try {
     const { name } = state.picture;
-    const question = { ...questionShown(false), name: /\.[a-z]+$/i.test(name) ? name : `${name}.png` };
+    const question = { ...questionShown(residualsShown(false)), name: /\.[a-z]+$/i.test(name) ? name : `${name}.png` };
     const said = await withPicture(question, api.command);
     if (said[kind]) await copy(said[kind], what);
-    else say(`${what}: none draws these samples, as they are not straight from one seed; Python does.`);
+    else say(`${what}: none draws these samples${said.python ? "; copy the Python instead" : ""}.`);
   } catch (error) {
-    sayProblem(error.message, () => copyCommand(kind, what));
+    sayError(error, () => copyCommand(kind, what));
   }
+}
+
+function copyLink() {
+  return copy(linkOf({ question: questionShown(residualsShown(false)), history: chanceNow() }), "Link");
 }
 
 function showAbilities() {
   const { answer, picture } = state;
-  const asked = Boolean(answer?.done) && !answer.transfer;
-  for (const id of ["export", "copy-shell", "copy-python"]) byId(id).disabled = !asked;
-  byId("copy-link").disabled = !asked || !picture?.bundled;
-  byId("export-words").textContent = answer?.transfer
-    ? "What a video's motion moves cannot be saved; poke the picture to save that."
-    : "The file opens here again, with picture, pokes and chance.";
+  const ready = Boolean(answer?.done);
+  for (const id of ["export", "copy-shell", "copy-python"]) byId(id).disabled = !ready;
+  byId("copy-link").disabled = !ready || !picture?.bundled;
   byId("link-words").textContent = picture && !picture.bundled ? OWN_PICTURE : "";
 }
 
@@ -93,7 +88,7 @@ export function startKeep() {
   byId("export").addEventListener("click", save);
   byId("copy-shell").addEventListener("click", () => copyCommand("shell", "Command"));
   byId("copy-python").addEventListener("click", () => copyCommand("python", "Python"));
-  byId("copy-link").addEventListener("click", () => copy(linkOf({ question: questionShown(false), history: historyNow() }), "Link"));
+  byId("copy-link").addEventListener("click", copyLink);
   subscribe((changed) => {
     if (changed.has("answer") || changed.has("picture")) showAbilities();
   });

@@ -1,9 +1,10 @@
 /** Keys: everything on the picture without a hand, and the dialog that lists them. */
 
+import { isPin } from "./arrows.js";
+import { settleBurst } from "./burst.js";
 import { byId, make } from "./dom.js";
 import { frameNow, showFrame, toggle } from "./player.js";
-import { beginMove, beginNew, cancelPull, endPull, nudgeSelected, pinAt, pullTo, removePoke, selectPoke, settleNudge } from "./poking.js";
-import { isPin } from "./arrows.js";
+import { beginMove, beginNew, cancelPull, endPull, nudgeSelected, pinAt, pullTo, removePoke, selectPoke } from "./poking.js";
 import { change, state } from "./state.js";
 import { say } from "./words.js";
 
@@ -46,7 +47,7 @@ function step(event) {
 }
 
 function enter() {
-  settleNudge();
+  settleBurst();
   if (state.pull) {
     const { index } = state.pull;
     endPull();
@@ -70,7 +71,7 @@ function pin() {
 
 /** Select the next poke; false past the end of the list. */
 function selectNext(by, wrap) {
-  settleNudge();
+  settleBurst();
   const { length } = state.pokes;
   if (!length) return false;
   let next = state.selected === null ? (by > 0 ? 0 : length - 1) : state.selected + by;
@@ -93,7 +94,7 @@ function remove() {
 function escape() {
   if (state.pull) cancelPull();
   else if (state.selected !== null) {
-    settleNudge();
+    settleBurst();
     change({ selected: null });
     say("Nothing selected.");
   }

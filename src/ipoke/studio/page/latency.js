@@ -1,6 +1,7 @@
 /** How long answers take here: from letting go to the first moving frame on screen, and previews per second. */
 
-import { byId } from "./dom.js";
+import { byId, make } from "./dom.js";
+import { counted } from "./words.js";
 
 const figures = { first: null, all: null, samples: 0, rate: null };
 let released = null;
@@ -69,7 +70,7 @@ export function previewsEnd() {
 function show() {
   const parts = [];
   if (figures.first !== null) parts.push(`first frame ${Math.round(figures.first)} ms`);
-  if (figures.all !== null) parts.push(`${figures.samples} sample${figures.samples === 1 ? "" : "s"} ${Math.round(figures.all)} ms`);
+  if (figures.all !== null) parts.push(`${counted(figures.samples, "sample")} ${Math.round(figures.all)} ms`);
   if (figures.rate !== null) parts.push(`preview ${Math.round(figures.rate)}/s`);
-  byId("latency").textContent = parts.join(" · ");
+  byId("latency").replaceChildren(...parts.map((part) => make("span", {}, part)));
 }

@@ -1,20 +1,27 @@
 /** Wires the page together and opens the first picture. */
 
 import * as api from "./api.js";
+import { settleBurst } from "./burst.js";
 import { newSeed, startChance } from "./chance.js";
+import { startChooser } from "./chooser.js";
 import { clearClips, sampleNow } from "./clips.js";
 import { startCrop } from "./crop.js";
 import { byId, drawIcons, startDialogs } from "./dom.js";
+import { startFrames } from "./frames.js";
 import { startKeep } from "./keep.js";
 import { startKeys } from "./keys.js";
 import { readLink } from "./link.js";
-import { openBundled, openQuestion, startOpening } from "./opening.js";
+import { startMix } from "./mix.js";
+import { startOpening } from "./opening.js";
+import { sayError } from "./outage.js";
 import { startOverlays } from "./overlays.js";
 import { startPicture } from "./picture.js";
+import { openBundled } from "./pictures.js";
 import { startPlayer } from "./player.js";
 import { startPointer } from "./pointer.js";
-import { cancelPull, settleNudge } from "./poking.js";
+import { cancelPull } from "./poking.js";
 import { startPokeList } from "./pokelist.js";
+import { openQuestion } from "./reopening.js";
 import { plain } from "./residuals.js";
 import { chooseSample, startSamples } from "./samples.js";
 import { canRedo, canUndo, change, redo, state, subscribe, undo } from "./state.js";
@@ -25,7 +32,7 @@ import { say, sayProblem, startWords } from "./words.js";
 
 function travel(go, what) {
   cancelPull();
-  settleNudge();
+  settleBurst();
   const before = state.picture;
   if (!go()) return;
   if (state.picture !== before) {
@@ -53,10 +60,10 @@ async function firstPicture(session) {
   if (!session) return openBundled(first.picture);
   try {
     const { question, history } = readLink(session);
-    return await openQuestion(question, history, question.picture);
+    return await openQuestion(question, history, { name: question.picture, what: "Opened" });
   } catch (error) {
     await openBundled(first.picture);
-    return sayProblem(`This link cannot be opened: ${error.message}`);
+    return sayProblem(error.status ? `This link cannot be opened: ${error.message}` : "This link is damaged; copy it again from where it was made.");
   }
 }
 
@@ -67,7 +74,7 @@ async function begin(session) {
     byId("model").textContent = `${about.model.name} · ${about.model.size} px · ${about.model.frames} frames`;
     await firstPicture(session);
   } catch (error) {
-    sayProblem(error.message, () => begin(session));
+    sayError(error, () => begin(session));
   }
 }
 
@@ -82,7 +89,10 @@ startPointer();
 startKeys({ undo: takeBack, redo: makeAgain, newSeed: () => state.picture && newSeed(), choose: chooseSample });
 startPokeList();
 startChance();
+startMix();
+startFrames();
 startOverlays();
+startChooser();
 startOpening();
 startCrop();
 startTimeline();

@@ -3,10 +3,10 @@
 import * as api from "./api.js";
 import { drawWheel, heatMap, motionMap } from "./colours.js";
 import { byId } from "./dom.js";
+import { sayError } from "./outage.js";
 import { repaint } from "./player.js";
 import { withPicture } from "./question.js";
 import { change, state, subscribe } from "./state.js";
-import { sayProblem } from "./words.js";
 
 const REST = 250;
 const MOST_MAPS = 200;
@@ -71,7 +71,7 @@ async function askAffinity(at) {
     maps.set(key, heatMap(api.bytesOf(said.values), said.side));
     repaint();
   } catch (error) {
-    if (!mine.signal.aborted) sayProblem(error.message);
+    if (!mine.signal.aborted) sayError(error);
   }
 }
 
@@ -99,11 +99,12 @@ function showAmbiguity() {
   const { answer, ambiguities } = state;
   const mute = state.about && !state.about.model.says_motion;
   const value = byId("ambiguity-value");
-  const latest = ambiguities.at(-1);
+  const single = answer?.done && answer.samples.length < 2;
+  const latest = single ? null : ambiguities.at(-1);
   value.textContent = latest ? `${latest.value.toFixed(2)} px` : "–";
   const words = byId("ambiguity-words");
   if (mute) words.textContent = "This model does not say motion, so neither ambiguity nor overlays of motion are known.";
-  else if (answer?.done && answer.samples.length < 2) words.textContent = "Ambiguity takes two samples or more.";
+  else if (single) words.textContent = "Ambiguity takes two samples or more.";
   else words.textContent = "How far apart the samples end, on average. Another poke or a pin usually lowers it.";
   sparkline(byId("ambiguity-history"), ambiguities);
 }
@@ -118,10 +119,11 @@ function sparkline(canvas, points) {
   ctx.fillRect(0, height - 2, width, 2);
   ctx.globalAlpha = 1;
   const values = points.map((point) => point.value.toFixed(2)).join(", ");
-  canvas.setAttribute("aria-label", points.length ? `Ambiguity so far, px: ${values}` : "Ambiguity so far: nothing yet");
-  if (!points.length) return;
+  canvas.hidden = points.length < 2;
+  canvas.setAttribute("aria-label", `Ambiguity so far, px: ${values}`);
+  if (canvas.hidden) return;
   const most = Math.max(...points.map((point) => point.value), 1e-6);
-  const across = (index) => (points.length === 1 ? width - 10 : 8 + (index * (width - 18)) / (points.length - 1));
+  const across = (index) => 8 + (index * (width - 18)) / (points.length - 1);
   const up = (value) => height - 8 - (value / most) * (height - 18);
   ctx.lineWidth = 3;
   ctx.lineJoin = "round";

@@ -58,7 +58,7 @@ function paintPokes(ctx, scale, width) {
     const longest = longestPull();
     if (pull.hand || Math.hypot(poke.dx, poke.dy) > NEAR_LIMIT * longest) drawLimit(ctx, poke, longest, pull.hand, scale);
   }
-  const faint = (isPlaying() || Boolean(state.answer?.transfer)) && !pull;
+  const faint = isPlaying() && !pull;
   state.pokes.forEach((poke, index) => drawPoke(ctx, poke, index, scale, { selected: index === state.selected, faint }));
   const reached = reachedNow();
   reached.forEach((point, index) => {
@@ -69,15 +69,15 @@ function paintPokes(ctx, scale, width) {
 /** Where poked points end, where that is on screen: with a preview, or at the last frame of a clip of these pokes. */
 function reachedNow() {
   if (state.preview) return state.preview.reached;
-  if (stillWanted() || !state.answer || state.answer.transfer || frameNow() < lastFrame()) return [];
-  if (JSON.stringify(state.answer.pokes) !== JSON.stringify(state.pokes)) return [];
+  if (stillWanted() || !state.answer || frameNow() < lastFrame()) return [];
+  if (JSON.stringify(state.answer.question.pokes) !== JSON.stringify(state.pokes)) return [];
   return state.answer.samples[state.chosen]?.reached ?? [];
 }
 
 function shape() {
   const { width, height } = state.picture;
   byId("frame").style.aspectRatio = `${width} / ${height}`;
-  byId("frame").style.setProperty("--shape", String(width / height));
+  byId("stage").style.setProperty("--shape", String(width / height));
 }
 
 /** Paint whenever there is something new. */

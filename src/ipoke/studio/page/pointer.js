@@ -1,9 +1,10 @@
 /** The hand on the picture: mouse, finger or pen. */
 
 import { pokeAt } from "./arrows.js";
+import { settleBurst } from "./burst.js";
 import { byId } from "./dom.js";
 import { pictureScale, toPicture } from "./picture.js";
-import { beginMove, beginNew, cancelPull, endPull, pullTo, settleNudge } from "./poking.js";
+import { beginMove, beginNew, cancelPull, endPull, pullTo } from "./poking.js";
 import { change, state } from "./state.js";
 
 const STILL = 4;
@@ -19,7 +20,7 @@ function under(event, at) {
 function down(event) {
   if (!state.picture || press || !event.isPrimary || event.button !== 0) return;
   const canvas = byId("picture");
-  settleNudge();
+  settleBurst();
   if (state.pull) cancelPull();
   const at = toPicture(event);
   change({ hover: at, cursor: null });

@@ -8,7 +8,8 @@ import { state, subscribe } from "./state.js";
 function row(poke, index) {
   const number = make("span", { className: "poke-number" }, String(index + 1));
   number.style.borderColor = colourOf(poke, index);
-  const words = isPin(poke) ? `hold ${poke.x},${poke.y}` : `${poke.x},${poke.y} by ${poke.dx},${poke.dy}`;
+  const [x, y, dx, dy] = [poke.x, poke.y, poke.dx, poke.dy].map(Math.round);
+  const words = isPin(poke) ? `hold ${x},${y}` : `${x},${y} by ${dx},${dy}`;
   const select = make("button", { type: "button", className: "poke-select" }, number, words);
   select.setAttribute("aria-pressed", String(index === state.selected));
   select.addEventListener("click", () => selectPoke(index === state.selected ? null : index));

@@ -1,8 +1,9 @@
 /** What a hand or keys do to pokes: pull, move, pin, select, remove. */
 
 import { isPin } from "./arrows.js";
-import { askSoon, sampleNow } from "./clips.js";
+import { changeABit } from "./burst.js";
 import { redraw as redrawChance } from "./chance.js";
+import { sampleNow, stopAsking } from "./clips.js";
 import { dropPreviews, wantPreview } from "./preview.js";
 import { freshSeed } from "./residuals.js";
 import { change, commit, restore, snapshot, state } from "./state.js";
@@ -40,6 +41,7 @@ export function beginMove(index, part, x, y, by) {
 /** Pull what is held to a place. */
 export function pullTo(x, y) {
   const { pull } = state;
+  if (!pull.moved) stopAsking();
   const at = { x: x + pull.grab.x, y: y + pull.grab.y };
   const old = state.pokes[pull.index];
   const poke = pull.part === "head" ? pulled(old, at) : moved(old, at);
@@ -88,7 +90,8 @@ export function cancelPull() {
   dropPreviews();
   change({ pull: null, preview: null });
   restore(before);
-  say("Taken back.");
+  if (state.answer && !state.answer.done) sampleNow("Taken back");
+  else say("Taken back.");
 }
 
 /** Hold a place. */
@@ -116,31 +119,16 @@ export function selectPoke(index) {
   if (index !== null) say(`${described(index)} selected.`);
 }
 
-let burst = null;
-
-/** Move the selected poke a little; the clips are asked for once keys rest. */
+/** Move the selected poke a little. */
 export function nudgeSelected(dx, dy) {
   const index = state.selected;
-  const before = burst ?? snapshot();
-  burst = before;
   const poke = state.pokes[index];
-  change({ pokes: withPoke(index, moved(poke, { x: poke.x + dx, y: poke.y + dy })) });
-  wantPreview();
-  askSoon(settleNudge);
-}
-
-/** Make a running burst of small moves one step of undo. */
-export function settleNudge() {
-  if (!burst) return;
-  const before = burst;
-  burst = null;
-  dropPreviews();
-  commit({ pokes: state.pokes }, before);
-  if (state.selected !== null) sampleNow(described(state.selected));
+  changeABit({ pokes: withPoke(index, moved(poke, { x: poke.x + dx, y: poke.y + dy })) }, () => described(index));
 }
 
 /** A poke in words. */
-export function described(index) {
+function described(index) {
   const poke = state.pokes[index];
-  return isPin(poke) ? `Pin ${index + 1} at ${poke.x},${poke.y}` : `Poke ${index + 1} from ${poke.x},${poke.y} by ${poke.dx},${poke.dy}`;
+  const [x, y, dx, dy] = [poke.x, poke.y, poke.dx, poke.dy].map(Math.round);
+  return isPin(poke) ? `Pin ${index + 1} at ${x},${y}` : `Poke ${index + 1} from ${x},${y} by ${dx},${dy}`;
 }

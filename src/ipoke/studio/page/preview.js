@@ -2,18 +2,17 @@
 
 import * as api from "./api.js";
 import { previewPainted, previewsBegin, previewsEnd } from "./latency.js";
-import { chosenResidual, questionOf, withPicture } from "./question.js";
+import { sayError } from "./outage.js";
+import { asksSomething, chosenResidual, questionOf, withPicture } from "./question.js";
 import { change, state } from "./state.js";
-import { sayProblem } from "./words.js";
 
 let flying = null;
 let waiting = null;
 
 /** Ask what the last frame would be now, with the residual of the chosen sample or another. */
 export function wantPreview(residual = chosenResidual()) {
-  const question = questionOf([residual]);
-  if (!question.pokes.length) return;
-  waiting = question;
+  if (!asksSomething()) return;
+  waiting = questionOf([residual]);
   if (!flying) next();
 }
 
@@ -42,7 +41,7 @@ async function next() {
     change({ preview: { image, reached } });
     previewPainted();
   } catch (error) {
-    if (!request.signal.aborted && error.status !== 409) sayProblem(error.message);
+    if (!request.signal.aborted && error.status !== 409) sayError(error);
   }
   if (flying !== request) return;
   flying = null;

@@ -1,21 +1,21 @@
-/** The question that the page would ask now, and pictures that the server has forgotten. */
+/** The question that the page would ask now, that of the clips shown, and pictures that the server has forgotten. */
 
 import * as api from "./api.js";
-import { same } from "./residuals.js";
+import { isGiven, same } from "./residuals.js";
 import { state } from "./state.js";
 
 /** The question about the picture and pokes in hand, for some residuals. */
 export function questionOf(residuals) {
-  const question = {
-    picture: state.picture.picture,
-    pokes: state.pokes,
-    residuals,
-    temperature: state.temperature,
-    reaches: state.reaches,
-  };
-  if (state.frames) question.frames = state.frames;
-  return question;
+  const { pokes, temperature, frames, reaches } = state;
+  const question = { picture: state.picture.picture, pokes, residuals, temperature, reaches };
+  return frames ? { ...question, frames } : question;
 }
+
+/** The question that the clips shown answer, for some of their residuals. */
+export const questionShown = (residuals) => ({ ...state.answer.question, picture: state.picture.picture, residuals });
+
+/** Whether there is anything to ask: without a poke nothing moves, but a video's motion moves by itself. */
+export const asksSomething = () => state.pokes.length > 0 || state.residuals.some(isGiven);
 
 /** The residual of the sample that is shown big. */
 export const chosenResidual = () => state.answer?.samples[state.chosen]?.residual ?? state.residuals[0];
@@ -26,14 +26,14 @@ export function residualsWanted() {
   return [...state.residuals, ...extra].slice(0, state.about.limits.samples);
 }
 
-/** Ask about a picture; where the server has forgotten it, send it again and ask once more. */
-export async function withPicture(question, ask) {
-  const { picture } = state;
+/** Ask about a picture, and perhaps the one that began its chain; what the server has forgotten is sent again. */
+export async function withPicture(question, ask, picture = state.picture, start = null) {
   try {
     return await ask(question);
   } catch (error) {
-    if (error.status !== 404 || !picture.file || question.picture !== picture.picture) throw error;
-    picture.picture = (await api.sendPicture(picture.file)).picture;
-    return ask({ ...question, picture: picture.picture });
+    const own = [picture, start].filter((one) => one?.file);
+    if (error.status !== 404 || !own.length) throw error;
+    for (const one of new Set(own)) one.picture = (await api.sendPicture(one.file)).picture;
+    return ask({ ...question, picture: picture.picture, ...(start ? { start: start.picture } : {}) });
   }
 }

@@ -1,4 +1,12 @@
-/** Residuals as lists of [seed, number, weight]: drawing, stepping and mixing them. */
+/** Residuals: lists of [seed, number, weight], which can be drawn, stepped and mixed, or {given: base64} as they are. */
+
+/** Whether a residual is given as it is, as that of a video's motion. */
+export const isGiven = (residual) => typeof residual?.given === "string";
+
+/** Whether a value that comes from outside is a residual. */
+export function isResidual(value) {
+  return isGiven(value) || (Array.isArray(value) && value.length > 0 && value.every((term) => Array.isArray(term) && term.length === 3 && term.every(Number.isFinite)));
+}
 
 /** The residuals of the first samples of a seed. */
 export const plain = (seed, count) => Array.from({ length: count }, (_, number) => [[seed, number, 1]]);

@@ -4,6 +4,7 @@ import { isKept, keepSample, moreLike } from "./chance.js";
 import { byId, fitCanvas, icon, make } from "./dom.js";
 import { frameOf } from "./picture.js";
 import { frameNow, onPaint, repaint } from "./player.js";
+import { isGiven } from "./residuals.js";
 import { change, state, subscribe } from "./state.js";
 import { say } from "./words.js";
 
@@ -34,10 +35,9 @@ function tile(index) {
   const mark = make("span", { className: "rank-mark" }, make("i"));
   const rank = make("span", { className: "rank-words" });
   const keep = make("button", { type: "button", className: "keep", title: "Keep when new ones are drawn" }, icon("star"));
-  const more = make("button", { type: "button", className: "more" }, "More like this");
+  const more = make("button", { type: "button", className: "more" });
   mark.setAttribute("aria-hidden", "true");
   keep.setAttribute("aria-label", `Keep sample ${index + 1}`);
-  more.setAttribute("aria-label", `More like this, sample ${index + 1}`);
   choose.addEventListener("click", () => chooseSample(index));
   keep.addEventListener("click", () => keepSample(index));
   more.addEventListener("click", () => moreLike(index));
@@ -59,9 +59,12 @@ function describe() {
     made.mark.hidden = !placed;
     if (placed) made.mark.firstChild.style.left = `${(100 * sample.rank) / (ranked - 1)}%`;
     made.rank.textContent = sample.mixed ? sample.mixed : placed ? rankWords(sample.rank, ranked) : "";
-    const explorable = sample.residual !== null && state.answer.done;
+    const given = isGiven(sample.residual);
     made.keep.disabled = sample.residual === null;
-    made.more.disabled = !explorable;
+    made.more.disabled = !state.answer.done || given;
+    made.more.textContent = given ? "From a video" : "More like this";
+    made.more.setAttribute("aria-label", `${made.more.textContent}, sample ${index + 1}`);
+    made.more.title = given ? "A video's motion was not drawn, so there is nothing around it" : "";
     made.keep.setAttribute("aria-pressed", String(isKept(sample)));
   });
 }

@@ -12,13 +12,14 @@ export const state = {
   locked: true,
   temperature: 1,
   count: 5,
+  /** How many frames to ask for; null for as many as the model has learned. */
   frames: null,
   reaches: true,
-  /** One list of [seed, number, weight] per sample. */
+  /** One per sample, see residuals.js. */
   residuals: [],
   /** Residuals that stay when new ones are drawn. */
   favourites: [],
-  /** The clips shown, see clips.js; null before the first. */
+  /** The clips shown, see answer.js; null before the first. */
   answer: null,
   /** Index of the sample shown big. */
   chosen: 0,
@@ -32,18 +33,24 @@ export const state = {
   hover: null,
   cursor: null,
   overlays: { affinity: false, spread: false, motion: false, arrows: true },
-  /** Steps of the chain, {picture, pokes, seed, residuals}; the step in hand is chain[step]. */
+  /** Steps of the chain, see chain.js; the step in hand is chain[step]. */
   chain: [],
   step: 0,
+  /** Which step of a reopened chain is being made again, in words. */
+  rebuilding: "",
   /** {pokes, value} of each answer about this picture. */
   ambiguities: [],
 };
 
-const UNDONE = ["picture", "pokes", "selected", "seed", "residuals", "favourites", "chain", "step"];
+const UNDONE = [
+  "picture", "pokes", "selected", "seed", "residuals", "count", "temperature", "frames", "reaches", "favourites", "chain", "step",
+];
 const LONGEST_PAST = 200;
 const listeners = new Set();
 const past = [];
 const future = [];
+/** What undo brings back of the burst under way, or null. */
+let burst = null;
 
 /** Call a function with the set of changed names after every change. */
 export function subscribe(listener) {
@@ -69,10 +76,29 @@ export function snapshot() {
 
 /** Change the state so that undo goes back to before, or to a snapshot taken earlier. */
 export function commit(patch, before = snapshot()) {
+  endBurst();
+  remember(before);
+  change(patch);
+}
+
+/** Change the state as part of a burst of changes, which are undone together. */
+export function changeInBurst(patch) {
+  burst ??= snapshot();
+  change(patch);
+}
+
+/** End a burst; false where there is none. */
+export function endBurst() {
+  if (!burst) return false;
+  remember(burst);
+  burst = null;
+  return true;
+}
+
+function remember(before) {
   past.push(before);
   if (past.length > LONGEST_PAST) past.shift();
   future.length = 0;
-  change(patch);
   tell(["history"]);
 }
 
@@ -89,6 +115,7 @@ export const undo = () => travel(past, future);
 export const redo = () => travel(future, past);
 
 function travel(from, to) {
+  endBurst();
   if (!from.length) return false;
   to.push(snapshot());
   change(from.pop());

@@ -23,14 +23,20 @@ export function clearProblem() {
   byId("problem").hidden = true;
 }
 
+/** Whether that line is there. */
+export const hasProblem = () => !byId("problem").hidden;
+
+/** Take the line away, and try again where there is a way. */
+export function retryProblem() {
+  const retry = again;
+  clearProblem();
+  retry?.();
+}
+
 /** Make the line's buttons work. */
 export function startWords() {
   byId("problem-dismiss").addEventListener("click", clearProblem);
-  byId("problem-retry").addEventListener("click", () => {
-    const retry = again;
-    clearProblem();
-    retry?.();
-  });
+  byId("problem-retry").addEventListener("click", retryProblem);
 }
 
 /** "1 sample", "5 samples". */

@@ -1,0 +1,43 @@
+/** What a saved file or a link tells beside its question: written here, and read with care, as anybody can write one. */
+
+import { askedOf, chainNow, chainStart } from "./chain.js";
+import { isResidual } from "./residuals.js";
+import { state } from "./state.js";
+
+const LONGEST_CHAIN = 100;
+
+/** What led to the clips shown; the step in hand is told by the question itself. */
+export function historyNow() {
+  const steps = chainStart() ? chainNow() : [];
+  const chain = steps.map((step, index) => (index === state.step ? { from: step.from } : { ...askedOf(step), from: step.from }));
+  return { ...chanceNow(), chain, step: state.step };
+}
+
+/** What a link tells: of the picture in hand alone. */
+export const chanceNow = () => ({ seed: state.seed, locked: state.locked, favourites: state.favourites });
+
+/** Read a question and what came with it: what to take over, and the steps of its chain, whose pictures are missing. */
+export function readSession(question, history) {
+  const { residuals } = question;
+  const asked = {
+    pokes: question.pokes ?? [],
+    seed: isSeed(history?.seed) ? history.seed : (residuals.find(Array.isArray)?.[0][0] ?? 0),
+    residuals,
+    temperature: question.temperature ?? 1,
+    frames: question.frames ?? null,
+    reaches: question.reaches ?? true,
+  };
+  const favourites = Array.isArray(history?.favourites) ? history.favourites.filter(isResidual) : [];
+  const steps = isChain(history) ? history.chain : [];
+  return { ...asked, count: residuals.length, favourites, locked: history?.locked ?? true, steps, step: steps.length ? history.step : 0 };
+}
+
+const isSeed = (value) => Number.isInteger(value) && value >= 0;
+
+function isChain(history) {
+  const { chain, step } = history ?? {};
+  if (!Array.isArray(chain) || chain.length < 2 || chain.length > LONGEST_CHAIN || !chain[step]) return false;
+  return chain.every((one, index) => (index === step || isAsked(one)) && (index === 0 || isAsked(one?.from)));
+}
+
+const isAsked = (one) => Array.isArray(one?.pokes) && Array.isArray(one.residuals) && one.residuals.length > 0 && one.residuals.every(isResidual);
