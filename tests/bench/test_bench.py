@@ -148,7 +148,9 @@ def test_a_preview_is_not_taken_from_the_clip_before(monkeypatch):
     seeds = []
     way = sampling.as_we_do("tiny-64", sampling.random_model(tiny_recipe()), "float32")
     draw = open_picture.draw_residuals
-    monkeypatch.setattr(open_picture, "draw_residuals", lambda of, asked: seeds.append(asked) or draw(of, asked))
+    monkeypatch.setattr(
+        open_picture, "draw_residuals", lambda of, asked, spread: seeds.append(asked) or draw(of, asked, spread)
+    )
     sampling._open_picture(sampling.defaultdict(list), way, (1, 2))
     assert [len(one) for one in seeds] == [1, 1, 1, 2, 2]
     assert len({one[0] for one in seeds}) == 3
