@@ -93,6 +93,7 @@ class OpenPicture:
         self._modulations: list[Modulation] | None = None
         self._drawn: tuple[Asked, Drawn] | None = None
         self._hands: OrderedDict[Hand, Held] = OrderedDict()
+        self._gain: tuple[tuple[Poke, ...], Tensor] | None = None
 
     def poke(
         self,
@@ -170,7 +171,9 @@ class OpenPicture:
         held = self._hands.get(_hand_of(asked)) if asked.rough else None
         if held is not None:
             return start._replace(r=held.r, gain=held.gain, most_steps=STEPS_OF_A_HAND)
-        return start._replace(gain=self.drawing.gain(inner, cond, self._source, self._of_source()))
+        if self._gain is None or self._gain[0] != inner:
+            self._gain = inner, self.drawing.gain(inner, cond, self._source, self._of_source())
+        return start._replace(gain=self._gain[1])
 
     def drawn(self, asked: Asked) -> Drawn | None:
         """Give the clips, if they are what was asked last."""

@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import time
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from starlette.testclient import TestClient
 
 import ipoke
 from ipoke.data.codec import encode_mp4
+from ipoke.data.poke import Poke
+from ipoke.open_picture import Asked
+from ipoke.residual_terms import Term
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.server import Studio, make_app
 
@@ -193,6 +197,22 @@ def test_affinity_is_highest_where_it_is_pulled(client):
     assert values[34, 9] == 255
     assert values[2, 60] < 100
     assert client.post("/api/affinity", json={"picture": "still", "x": 38, "y": 137}).json() == told
+
+
+def test_where_a_hand_rests_the_clip_is_drawn_ahead_and_is_the_same(client, studio):
+    asked = {"picture": "tulips", "pokes": [{"x": 187, "y": 50, "dx": 30, "dy": 9}], "residuals": [[[4, 0, 1]]]}
+    cold = lines(client.post("/api/clips", json=asked))
+    opened = studio.pictures.get("tulips").opened(studio.model)
+    client.post("/api/preview", json={**asked, "residuals": [[[5, 0, 1]]]})
+    client.post("/api/preview", json=asked)
+    expected = Asked((Poke(187, 50, 30, 9),), (((Term(4, 0, 1.0)),),))
+    for _ in range(200):
+        if opened.drawn(expected) is not None:
+            break
+        time.sleep(0.05)
+    assert opened.drawn(expected) is not None
+    warm = lines(client.post("/api/clips", json=asked))
+    assert [line.get("jpeg") for line in warm] == [line.get("jpeg") for line in cold]
 
 
 def test_the_last_frame_becomes_a_picture(client):

@@ -209,6 +209,30 @@ def test_a_failure_of_all_is_told_to_all_and_the_next_are_answered():
     assert run(scenario, together) == ([500, 500], [[("k", "k")]])
 
 
+def test_work_ahead_is_done_in_quiet_and_left_for_whoever_comes():
+    done = []
+
+    def ahead():
+        for step in range(1000):
+            time.sleep(0.01)
+            done.append(("ahead", step))
+            yield
+
+    async def whole():
+        turns = Turns(list, ahead=ahead)
+        turns.start()
+        await asyncio.sleep(0.3)
+        before = len(done)
+        await asyncio.wait_for(turns.add("me", "clips", steps("me", 3, done)).only(), 5)
+        await turns.stop()
+        return before
+
+    assert asyncio.run(whole()) > 0
+    mine = [index for index, (name, _) in enumerate(done) if name == "me"]
+    assert mine == list(range(mine[0], mine[0] + 3))
+    assert mine[0] < 100
+
+
 def test_who_waits_while_it_stops_is_told():
     async def whole():
         turns = Turns(list)

@@ -44,6 +44,7 @@ class Answers:
 
     def __init__(self, model: PokeModel) -> None:
         self.model = model
+        self._resting: tuple[OpenPicture, Asked] | None = None
 
     def together(self, works: Sequence[Work]) -> list[Drawn | InputError]:
         """Draw what several jobs want, in one batch."""
@@ -53,6 +54,15 @@ class Answers:
                 work.opened.keep(work.asked, work.wanted, one)
         return drawn
 
+    def ahead(self) -> Steps:
+        """Draw what the last preview was of, as it will be asked for if the hand lets go where it rests."""
+        if self._resting is not None:
+            (opened, asked), self._resting = self._resting, None
+            if opened.drawn(asked) is None:
+                wanted = opened.wanted(asked)
+                yield
+                self.together([Work(opened, asked, wanted)])
+
     def preview(self, picture: Picture, question: Question) -> Steps:
         """Give the last frame of the first residual as JPEG, and where the poked points are in it."""
         began = time.perf_counter()
@@ -60,6 +70,7 @@ class Answers:
         drawn = yield from self._draw(opened, question, question.residual_list()[:1], rough=True)
         last = opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
         reached = self._reached(opened, drawn, question.poke_list())
+        self._resting = opened, _asked(question, question.residual_list()[:1])
         yield jpeg(last), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
 
     def clips(self, picture: Picture, question: Question) -> Steps:
@@ -145,8 +156,7 @@ class Answers:
         self, opened: OpenPicture, question: Question, residuals: list[Residual], *, rough: bool = False
     ) -> Generator[Any, Any, Drawn]:
         """Draw clips together with what others want drawn; what was asked of the picture last is there already."""
-        pokes, temperature = tuple(question.poke_list()), question.temperature
-        asked = Asked(pokes, tuple(residuals), temperature, question.frames, question.reaches, rough)
+        asked = _asked(question, residuals)._replace(rough=rough)
         drawn = opened.drawn(asked)
         if drawn is None:
             drawn = yield Shared(Work(opened, asked, opened.wanted(asked)))
@@ -213,6 +223,11 @@ class Answers:
             "spread": spread,
             "ambiguity": ambiguity,
         }
+
+
+def _asked(question: Question, residuals: list[Residual]) -> Asked:
+    pokes, temperature = tuple(question.poke_list()), question.temperature
+    return Asked(pokes, tuple(residuals), temperature, question.frames, question.reaches)
 
 
 def jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:

@@ -38,7 +38,10 @@ class Studio:
     def __init__(self, model: PokeModel, model_name: str, limits: Limits = LIMITS) -> None:
         self.model, self.model_name, self.limits = model, model_name, limits
         self.answers, self.decoder = Answers(model), Decoder(limits)
-        self.pictures, self.turns = Pictures(bundled_stills(), limits), Turns(self.answers.together, limits)
+        self.pictures, self.turns = (
+            Pictures(bundled_stills(), limits),
+            Turns(self.answers.together, limits, self.answers.ahead),
+        )
         self.files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
 
     async def page(self, request: Request) -> Response:

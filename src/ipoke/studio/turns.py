@@ -4,6 +4,7 @@ What several of them want of the networks at one time is computed in one batch.
 """
 
 import asyncio
+import contextlib
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -65,17 +66,20 @@ class Job:
 
 
 END = object()
+PAUSE_S = 0.04
+"""Without news, after which work is done ahead: longer than a page takes to ask for its next preview."""
 
 
 class Turns:
     """Runs jobs on one thread: a step of one visitor's oldest job, then a step of the next visitor's.
 
-    A job that waits for shared work takes along those of other visitors that wait for such work too.
+    A job that waits for shared work takes along those of other visitors that wait for such work too. When nobody has
+    asked for anything for a moment, steps ``ahead`` are taken until somebody does.
     """
 
-    def __init__(self, together: Together, limits: Limits = LIMITS) -> None:
+    def __init__(self, together: Together, limits: Limits = LIMITS, ahead: Callable[[], Steps] | None = None) -> None:
         self.limits = limits
-        self._together = together
+        self._together, self._ahead = together, ahead
         self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="studio")
         self._news = asyncio.Event()
@@ -127,7 +131,7 @@ class Turns:
             job = self._next()
             if job is None:
                 self._news.clear()
-                await self._news.wait()
+                await self._quiet()
                 continue
             jobs = self._sharing(job)
             for one, result in zip(jobs, await loop.run_in_executor(self._thread, self._step, jobs), strict=True):
@@ -135,6 +139,18 @@ class Turns:
                     one.results.put_nowait(result)
                 if result is END or isinstance(result, Problem):
                     self._drop(one)
+
+    async def _quiet(self) -> None:
+        """Wait for news; if there are none for a moment, work ahead until there are."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), PAUSE_S)
+        if self._ahead is not None and not self._news.is_set():
+            job = Job("", "ahead", self._ahead)
+            while not self._news.is_set():
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, _advanced, job, None)
+                if result is END or isinstance(result, Problem):
+                    break
+        await self._news.wait()
 
     def _next(self) -> Job | None:
         """Take the oldest job of the visitor who waited longest, who then waits again."""
