@@ -42,20 +42,6 @@ def plain_terms(seed: int, samples: int) -> list[Terms]:
     return [(Term(seed, number),) for number in range(samples)]
 
 
-def stepped(start: Terms, towards: Terms, angle: float) -> Terms:
-    """Go from one residual towards another on the arc between them; a quarter turn, pi / 2, arrives.
-
-    Draws are independent, so that the sum cos(a) r + sin(a) r' of two that share none is standard normal again.
-    """
-    weights: dict[tuple[int, int], float] = {}
-    for terms, share in ((start, math.cos(angle)), (towards, math.sin(angle))):
-        length = math.sqrt(sum(term.weight**2 for term in terms))
-        for term in terms:
-            key = (term.seed, term.number)
-            weights[key] = weights.get(key, 0.0) + share * term.weight / length
-    return tuple(Term(*key, weight) for key, weight in weights.items() if abs(weight) > 1e-6)
-
-
 def draw_residuals(
     latent_flow: LatentFlow, residuals: Sequence[Residual], spread: float = 1.0
 ) -> Float[Tensor, "n c h w"]:

@@ -93,6 +93,11 @@ def test_about_says_what_there_is(client):
     assert about["limits"]["samples"] == LIMITS.samples
 
 
+def test_where_the_model_lies_is_not_told_to_visitors(studio):
+    with TestClient(make_app(Studio(studio.model, "a/folder/run")), base_url=HERE) as client:
+        assert client.get("/api/about").json()["model"]["name"] == "run"
+
+
 def test_clips_are_those_of_the_model_frame_by_frame(client, studio):
     begin, *frames, end = lines(client.post("/api/clips", json=ASKED))
     assert begin == {"kind": "begin", "samples": 3, "frames": 10, "width": 256, "height": 256}

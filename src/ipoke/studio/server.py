@@ -54,7 +54,7 @@ class Studio:
     async def about(self, request: Request) -> Response:
         """Say what this server is and can."""
         model = {
-            "name": self.model_name,
+            "name": Path(self.model_name).name,
             "size": self.model.size,
             "frames": self.model.frames,
             "sha256": self.model.sha256,

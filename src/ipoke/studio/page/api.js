@@ -4,7 +4,7 @@ const TOKEN = "ipoke-token";
 const VISITOR = "ipoke-visitor";
 
 /** An answer of the server that is not a success, or none at all (status 0). */
-export class Problem extends Error {
+class Problem extends Error {
   constructor(words, status) {
     super(words);
     this.status = status;
