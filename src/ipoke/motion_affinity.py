@@ -108,7 +108,7 @@ def _sampler_of(
     conditions, latent_flow, autoencoder = networks
     size = source.shape[-1]
     still = frames_from_clip(source)[0]
-    features, modulations = conditions.image(source), autoencoder.modulations(source)
+    features, modulations = conditions.encode_image(source), autoencoder.modulations(source)
 
     def sample(pulls: Float32[np.ndarray, "b 2"], seeds: Sequence[int]) -> Float32[np.ndarray, "b 2 s s"]:
         count = len(pulls)

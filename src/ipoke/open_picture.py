@@ -227,7 +227,7 @@ class OpenPicture:
         inner = [self.still.to_model(poke) for poke in pokes]
         asked = torch.from_numpy(poke_map(inner, self._recipe.clip.size, patch=self._recipe.pokes.patch))[None]
         if self._features is None:
-            self._features = self._conditions.image(self._source)
+            self._features = self._conditions.encode_image(self._source)
         of_pokes = self._conditions.encode_pokes(asked.to(self._source.device), self._source)
         return torch.cat([self._features, of_pokes], 1).float()
 

@@ -37,6 +37,9 @@ class ClipSettings(Section):
 
     size: Literal[64, 128] = 64
     frames: PositiveInt = 10
+    seen_size: Literal[64, 128] | None = None
+    """Side at which the networks look at pictures, motion and pokes, px; that of the clips if unset. Differs from the
+    original, whose networks see all that they show. Needs ``clip_decoder.detail_widths``, one per doubling."""
 
 
 class PokeSettings(Section):
@@ -118,6 +121,8 @@ class ClipDecoderSettings(Section):
     """``move`` only: also say an affine map of motion per cell, which each pixel follows or not."""
     source_widths: tuple[PositiveInt, ...] = ()
     """``move`` only: widths of the source's features, one per entry of ``widths``, coarse to fine."""
+    detail_widths: tuple[PositiveInt, ...] = ()
+    """``move`` only: one more doubling per entry, from ``clip.seen_size`` to the size of the clips."""
 
 
 class AutoencoderLossSettings(Section):
@@ -285,21 +290,30 @@ class Recipe(Section):
     train: TrainSettings = TrainSettings()
     budget: BudgetSettings = BudgetSettings()
 
+    @property
+    def seen_size(self) -> int:
+        """Side at which the networks look at pictures, px."""
+        return self.clip.seen_size or self.clip.size
+
+    @property
+    def shrink(self) -> int:
+        """By what factor pictures, motion and pokes shrink before the networks see them."""
+        return self.clip.size // self.seen_size
+
     @model_validator(mode="after")
     def _sizes_agree(self) -> "Recipe":
         """Check what single keys cannot: that every network ends on the same 8 x 8 grid."""
-        side = self.clip.size
+        seen = self.seen_size
+        side = seen
         for _, height, width in self.clip_encoder.strides:
             if height != width:
                 raise ValueError(f"clip_encoder.strides: got {height} by {width}, expected square strides")
             side = -(-side // height)
         if side != LATENT_SIDE:
-            raise ValueError(
-                f"clip_encoder.strides: end on a {side} x {side} grid at {self.clip.size} px, expected 8 x 8"
-            )
+            raise ValueError(f"clip_encoder.strides: end on a {side} x {side} grid at {seen} px, expected 8 x 8")
         if len(self.clip_encoder.widths) != len(self.clip_encoder.strides):
             raise ValueError("clip_encoder: widths and strides differ in length")
-        ups = self.clip.size // LATENT_SIDE
+        ups = seen // LATENT_SIDE
         for name, count in (
             ("clip_decoder.widths", len(self.clip_decoder.widths) - 1),
             ("image_encoder.widths", len(self.image_encoder.widths)),
@@ -308,7 +322,15 @@ class Recipe(Section):
             ("poke_encoder.decoder_widths", len(self.poke_encoder.decoder_widths)),
         ):
             if 2**count != ups:
-                raise ValueError(f"{name}: {count} doublings, expected {ups.bit_length() - 1} at {self.clip.size} px")
+                raise ValueError(f"{name}: {count} doublings, expected {ups.bit_length() - 1} at {seen} px")
+        details = len(self.clip_decoder.detail_widths)
+        if seen * 2**details != self.clip.size:
+            raise ValueError(
+                f"clip_decoder.detail_widths: {details} doublings, from clip.seen_size {seen} px to clip.size "
+                f"{self.clip.size} px"
+            )
+        if details and self.clip_decoder.output != "move":
+            raise ValueError("clip_decoder.detail_widths: needs output = move")
         if self.clip_decoder.output == "move" and len(self.clip_decoder.source_widths) != len(self.clip_decoder.widths):
             raise ValueError("clip_decoder: widths and source_widths differ in length")
         levels = len(self.latent_flow.steps)

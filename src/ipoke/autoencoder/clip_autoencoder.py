@@ -30,7 +30,7 @@ class ClipAutoencoder(nn.Module):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
-        self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels)
+        self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels, recipe.shrink)
         decoder = recipe.clip_decoder
         self.rollout = LatentRollout(
             recipe.latent_channels,

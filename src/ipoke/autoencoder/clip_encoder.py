@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX, NUMBERS, fitted
 from ipoke.nn.normalisation import group_norm
 from ipoke.nn.residual3d import ResidualBlock3d
+from ipoke.nn.shrink import shrunk, shrunk_field
 from ipoke.settings import LATENT_SIDE, ClipEncoderSettings
 
 
@@ -17,8 +18,9 @@ class ClipEncoder(nn.Module):
     Paper: Sec. 3.2 and Fig. 2, E.
     """
 
-    def __init__(self, settings: ClipEncoderSettings, latent_channels: int) -> None:
+    def __init__(self, settings: ClipEncoderSettings, latent_channels: int, shrink: int = 1) -> None:
         super().__init__()
+        self.shrink = shrink
         widths, strides = settings.widths, settings.strides
         self.sees_change, self.sees_tracks = settings.sees_change, settings.sees_tracks
         self.sums_up = settings.sums_up
@@ -53,6 +55,7 @@ class ClipEncoder(nn.Module):
         cell moves by the last frame to the mean, at first as the latent's first channels, so that motion is there from
         the start. Time that the strides leave over is averaged, so any number of frames is read.
         """
+        clip = shrunk(clip, self.shrink)
         seen = [clip]
         if self.sees_change:
             seen.append(clip - clip[:, :1])
@@ -60,6 +63,7 @@ class ClipEncoder(nn.Module):
             if tracks is None or tracks.shape[1] != clip.shape[1] - 1:
                 got = "none" if tracks is None else tracks.shape[1]
                 raise ValueError(f"clip encoder: tracks: got {got}, expected {clip.shape[1] - 1}, one per later frame")
+            tracks = shrunk_field(tracks, self.shrink)
             seen.append(F.pad(tracks / MOTION_UNIT_PX, (0, 0, 0, 0, 0, 0, 1, 0)))
         features = self.blocks(self.stem(torch.cat(seen, 2).transpose(1, 2))).mean(2)
         mean = self.mean(features).float()

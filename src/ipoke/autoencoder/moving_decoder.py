@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX, NEIGHBOURS, NUMBERS, chosen
 from ipoke.autoencoder.decoded_frames import DecodedFrames
+from ipoke.autoencoder.detail import Detail, detail_look, doubled, modulated
 from ipoke.autoencoder.fill import filled
 from ipoke.autoencoder.splat import arrival, origins, wholeness
 from ipoke.data.optical_flow import warp
 from ipoke.nn.residual import PlainResidualBlock
+from ipoke.nn.shrink import shrunk
 from ipoke.nn.spade import Modulation
 from ipoke.settings import ClipDecoderSettings
 
@@ -61,6 +63,8 @@ class MovingDecoder(nn.Module):
             self.other_maps = nn.Conv2d(widths[0], NUMBERS, 3, padding=1)
             self.choose = nn.Conv2d(widths[-1], NEIGHBOURS, 3, padding=1)
         self.last = nn.Conv2d(widths[-1], 8, 3, padding=1)
+        self.detail_looks = nn.ModuleList(detail_look(width) for width in settings.detail_widths)
+        self.details = nn.ModuleList(Detail(a, b) for a, b in itertools.pairwise((widths[-1], *settings.detail_widths)))
         self._begin_with_the_source()
 
     def _begin_with_the_source(self) -> None:
@@ -79,12 +83,18 @@ class MovingDecoder(nn.Module):
 
     def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
-        features = [F.silu(self.look(source))]
+        doublings = len(self.details)
+        features = [F.silu(self.look(shrunk(source, 2**doublings)))]
         for wider, around in zip(self.look_wider, self.look_around, strict=True):
             features.append(F.silu(around(wider(features[-1]))))
-        return [
+        seen = [
             Modulation(*modulate(x).chunk(2, 1)) for modulate, x in zip(self.modulate, reversed(features), strict=True)
         ]
+        finer = [
+            Modulation(*look(shrunk(source, 2 ** (doublings - level))).chunk(2, 1))
+            for level, look in enumerate(self.detail_looks, 1)
+        ]
+        return seen + finer
 
     def forward(
         self,
@@ -94,7 +104,7 @@ class MovingDecoder(nn.Module):
     ) -> DecodedFrames:
         """Decode roll-out states into frames, of which the moved part lies in [-1, 1] like the painted one."""
         said, coarse = self.say(states, modulations or self.modulations(source))
-        parts = self._show(said, _doubled(coarse), source.float(), states.shape[1])
+        parts = self._show(said, doubled(coarse), source.float(), states.shape[1])
         return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in (*parts, said[:, 7:])))
 
     def motion(
@@ -103,7 +113,7 @@ class MovingDecoder(nn.Module):
         """Say where the source's pixels go, px, and whether they go along, a logit; make no frames of it."""
         said, coarse = self.say(states, modulations)
         shape = states.shape[:2]
-        return _moves(said, _doubled(coarse))[0].unflatten(0, shape), said[:, 7:].unflatten(0, shape)
+        return _moves(said, doubled(coarse))[0].unflatten(0, shape), said[:, 7:].unflatten(0, shape)
 
     def say(
         self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]
@@ -113,24 +123,26 @@ class MovingDecoder(nn.Module):
         All float32. Coarse motion and its order are said on a grid of half the side and doubled before they are added.
         """
         states = states.flatten(0, 1)
-        x = F.silu(_modulated(self.enter[0](states), modulations[0]))
+        x = F.silu(modulated(self.enter[0](states), modulations[0]))
         coarse = maps = None
         for inner, head, enter, modulation in zip(
-            self.inner, self.coarse_motion, self.enter[1:], modulations[1:], strict=True
+            self.inner, self.coarse_motion, self.enter[1:], modulations[1 : len(self.enter)], strict=True
         ):
             x = inner(x)
             if self.has_maps and maps is None:
                 maps = MOTION_UNIT_PX * (self.maps(states) + self.other_maps(x)).float()
             motion = head(x).float()
-            coarse = motion if coarse is None else _doubled(coarse) + motion
-            x = F.silu(_modulated(enter(_doubled(x)), modulation))
+            coarse = motion if coarse is None else doubled(coarse) + motion
+            x = F.silu(modulated(enter(doubled(x)), modulation))
         if coarse is None:
             raise AssertionError("a decoder has at least two widths")
         said = self.last(x).float()
-        if maps is None:
-            return said, coarse
-        retouch, fine, others = said.split([3, 2, 3], 1)
-        return torch.cat([retouch, fine + chosen(maps, self.choose(x).float()), others], 1), coarse
+        if maps is not None:
+            retouch, fine, others = said.split([3, 2, 3], 1)
+            said = torch.cat([retouch, fine + chosen(maps, self.choose(x).float()), others], 1)
+        for detail, modulation in zip(self.details, modulations[len(self.enter) :], strict=True):
+            x, said, coarse = detail(x, said, coarse, modulation)
+        return said, coarse
 
     def _show(
         self,
@@ -166,13 +178,3 @@ def _retouchable(
     """Fill in what is not shown, before tanh."""
     nearness = (-NEARNESS_PER_PX * origin.norm(dim=1, keepdim=True)).exp().clamp_min(LEAST_NEARNESS)
     return torch.atanh(FILL_RANGE * filled(moved, shown.square() * nearness))
-
-
-def _modulated(x: Float[Tensor, "bt c h w"], modulation: Modulation) -> Float[Tensor, "bt c h w"]:
-    batch = modulation.scale.shape[0]
-    frames = x.unflatten(0, (batch, -1))
-    return torch.addcmul(frames + modulation.shift[:, None], frames, modulation.scale[:, None]).flatten(0, 1)
-
-
-def _doubled(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n c h2 w2"]:
-    return F.interpolate(x, scale_factor=2, mode="bilinear")

@@ -35,7 +35,7 @@ class ConditionalVae(Baseline):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         channels, decoder = recipe.latent_channels, recipe.clip_decoder
-        self.encoder = ClipEncoder(recipe.clip_encoder, channels)
+        self.encoder = ClipEncoder(recipe.clip_encoder, channels, recipe.shrink)
         self.poke_code = PokeCode(recipe)
         self.rollout = GruRollout(2 * channels, decoder.rollout_layers, decoder.rollout_update_bias)
         self.decoder = make_decoder(decoder, 2 * channels)

@@ -14,6 +14,7 @@ from ipoke.baselines.baseline import Baseline, one_for_all
 from ipoke.baselines.poke_code import PokeCode
 from ipoke.conditioning.condition_encoder import ConditionEncoder
 from ipoke.data.batches import Batch
+from ipoke.nn.shrink import shrunk
 from ipoke.settings import Recipe
 
 
@@ -52,5 +53,5 @@ class DeterministicRollout(Baseline):
         self, source: Float[Tensor, "b 3 s s"], poke_map: Float[Tensor, "b 2 s s"], chosen: list[int]
     ) -> DecodedFrames:
         code = self.poke_code(poke_map, source)
-        start = self.start(torch.cat([self.image(source), code], 1))
+        start = self.start(torch.cat([self.image(shrunk(source, self.recipe.shrink)), code], 1))
         return self.decoder(self.rollout.unroll(code, start, self.frames)[:, chosen], source)

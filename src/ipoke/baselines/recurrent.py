@@ -14,6 +14,7 @@ from ipoke.baselines.baseline import Baseline, kl_ramp, noise_of
 from ipoke.conditioning.condition_encoder import ConditionEncoder
 from ipoke.data.batches import Batch
 from ipoke.nn.conv_gru import ConvGRU
+from ipoke.nn.shrink import shrunk
 from ipoke.nn.spade import Modulation
 from ipoke.settings import LATENT_SIDE, Recipe
 
@@ -62,7 +63,7 @@ class StochasticRecurrent(Baseline):
     def generate(self, batch: Batch, chosen: list[int], generator: torch.Generator, progress: float) -> Generated:
         """Reconstruct the chosen frames from the posterior of every step."""
         clip = batch.clip
-        seen = self.look(torch.cat([clip[:, 1:], clip[:, :-1]], 2).flatten(0, 1)).unflatten(0, (len(clip), -1))
+        seen = self._look(clip[:, 1:].flatten(0, 1), clip[:, :-1].flatten(0, 1)).unflatten(0, (len(clip), -1))
         states, divergences = self._first_states(seen[:, 0]), []
         tops = []
         for features in seen[:, 1:].unbind(1):
@@ -81,7 +82,7 @@ class StochasticRecurrent(Baseline):
         """Give back frame 1 and roll on from it, with the latents of the prior; the pokes are ignored."""
         last, samples, steps = context[:, 1], len(seeds[0]), self.frames - 1
         noise = noise_of(seeds, (steps, self.recipe.latent_channels, LATENT_SIDE, LATENT_SIDE)).to(last.device)
-        seen = self.look(torch.cat([last, context[:, 0]], 1)).repeat_interleave(samples, 0)
+        seen = self._look(last, context[:, 0]).repeat_interleave(samples, 0)
         states, tops = self._first_states(seen), []
         for of_step in noise.unbind(1):
             prior = _gaussian(self.prior, states[-1])
@@ -93,6 +94,9 @@ class StochasticRecurrent(Baseline):
         given = last.repeat_interleave(samples, 0)
         clips = self.decoder(torch.stack(tops, 1), given, modulations).clip
         return torch.cat([given[:, None], clips], 1).unflatten(0, (len(last), samples))
+
+    def _look(self, frame: Float[Tensor, "n 3 s s"], before: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n k 8 8"]:
+        return self.look(shrunk(torch.cat([frame, before], 1), self.recipe.shrink))
 
     def _first_states(self, seen: Float[Tensor, "b k h w"]) -> list[Tensor]:
         return [self.start(seen)] * len(self.gru.cells)

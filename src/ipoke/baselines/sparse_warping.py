@@ -32,7 +32,7 @@ class SparseWarping(Baseline):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        widths = recipe.clip_decoder.widths[::-1]
+        widths = (*recipe.clip_decoder.widths, *recipe.clip_decoder.detail_widths)[::-1]
         self.look = nn.Conv2d(6, widths[0], 3, padding=1)
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in itertools.pairwise(widths))
         self.inner = nn.Sequential(

@@ -173,7 +173,7 @@ def _widened(recipe: Recipe, factor: float) -> Recipe:
     return recipe.model_copy(
         update={
             "clip_encoder": scaled(recipe.clip_encoder, "widths"),
-            "clip_decoder": scaled(recipe.clip_decoder, "widths", "source_widths"),
+            "clip_decoder": scaled(recipe.clip_decoder, "widths", "source_widths", "detail_widths"),
             "image_encoder": scaled(recipe.image_encoder, "widths", "decoder_widths"),
             "poke_encoder": scaled(recipe.poke_encoder, "widths", "decoder_widths"),
             "latent_flow": latent.model_copy(update={"coupling_width": max(4, round(factor * latent.coupling_width))}),

@@ -13,6 +13,7 @@ from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.autoencoder.moving_decoder import MovingDecoder
 from ipoke.data.batches import Batch
 from ipoke.data.optical_flow import to_colour
+from ipoke.nn.shrink import shrunk_field
 from ipoke.settings import LATENT_SIDE, Recipe
 from ipoke.tensors import frames_from_clip
 from ipoke.training.stage import Moment, Move, Stage
@@ -34,6 +35,7 @@ class ClipDecoderStage(Stage):
             raise ValueError("got a recipe without the stage, expected train.clip_decoder and output = move")
         super().__init__(settings, {self.name: autoencoder.decoder}, device)
         self.decoder, self.weights = autoencoder.decoder, recipe.autoencoder_losses
+        self.shrink = recipe.shrink
         self.channels, self.noise = recipe.latent_channels, float(np.exp(0.5 * recipe.clip_encoder.initial_logvar))
 
     def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
@@ -62,7 +64,7 @@ class ClipDecoderStage(Stage):
         source = batch.clip[:, 0]
         noise = torch.randn(len(source), self.channels, LATENT_SIDE, LATENT_SIDE, generator=moment.generator)
         z = self.noise * noise.to(self.device)
-        maps = fitted(batch.optical_flow, LATENT_SIDE) / MOTION_UNIT_PX
+        maps = fitted(shrunk_field(batch.optical_flow, self.shrink), LATENT_SIDE) / MOTION_UNIT_PX
         z[:, : maps.shape[1]] += maps
         with self.autocast():
             motion, along = self.decoder.motion(z[:, None], self.decoder.modulations(source))

@@ -15,6 +15,7 @@ from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.conditioning.condition_encoder import ConditionDecoder
 from ipoke.data.batches import Batch
 from ipoke.data.optical_flow import to_colour
+from ipoke.nn.shrink import shrunk, shrunk_field
 from ipoke.settings import Recipe
 from ipoke.tensors import frames_from_clip
 from ipoke.training.stage import Moment, Move, Stage
@@ -60,7 +61,7 @@ class ImageEncoderStage(Stage):
         perceptual: Lpips | Vgg19Distance | None,
         device: torch.device,
     ) -> None:
-        self.encoder = conditions.image
+        self.encoder, self.shrink = conditions.image, conditions.shrink
         self.decoder = ConditionDecoder(recipe.image_encoder, 3, bounded=True).to(device)
         self.scaled_error = ScaledError().to(device)
         players: dict[str, nn.Module] = {
@@ -76,7 +77,7 @@ class ImageEncoderStage(Stage):
 
     def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
         """Yield the encoder's turn, then the discriminator's."""
-        frame = batch.clip[:, -1]
+        frame = shrunk(batch.clip[:, -1], self.shrink)
         critic = "static" in self.players and moment.progress >= self.settings.adversarial_start
         self.let_learn("image_encoder")
         with self.autocast():
@@ -114,7 +115,7 @@ class ImageEncoderStage(Stage):
 
     def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
         """Draw frames above their reconstructions."""
-        frame = batch.clip[:8, -1]
+        frame = shrunk(batch.clip[:8, -1], self.shrink)
         both = torch.stack([frame, self.decoder(self.encoder(frame)).float().clamp(-1, 1)])
         return np.concatenate([np.concatenate(list(row), 1) for row in frames_from_clip(both)], 0)
 
@@ -142,33 +143,33 @@ class PokeEncoderStage(Stage):
     def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
         """Yield the one turn."""
         self.let_learn("poke_encoder")
-        predicted = self._predict(batch)
-        difference = predicted - batch.optical_flow
+        predicted, wanted = self._predict(batch), shrunk_field(batch.optical_flow, self.conditions.shrink)
+        difference = predicted - wanted
         if self.predicts_mean:
             error = difference.square()
         else:
-            pair = (torch.cat([field, torch.zeros_like(field[:, :1])], 1) for field in (predicted, batch.optical_flow))
+            pair = (torch.cat([field, torch.zeros_like(field[:, :1])], 1) for field in (predicted, wanted))
             error = pixel_and_perceptual_error(*pair, self.perceptual)[:, :2]
         yield Move(
             "poke_encoder",
             {"optical_flow_nll": self.scaled_error(error)},
             {
                 "endpoint_error_px": difference.norm(dim=1).mean(),
-                "endpoint_error_of_no_motion_px": batch.optical_flow.norm(dim=1).mean(),
-                "unexplained_variance": difference.square().mean() / batch.optical_flow.square().mean().clamp_min(1e-6),
+                "endpoint_error_of_no_motion_px": wanted.norm(dim=1).mean(),
+                "unexplained_variance": difference.square().mean() / wanted.square().mean().clamp_min(1e-6),
             },
         )
 
     def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
         """Draw source frames, optical flow, and the optical flow predicted from pokes."""
         few = Batch(*(part[:8] for part in batch))
-        rows = [list(frames_from_clip(few.clip[:, 0]))]
-        rows += [
-            [to_colour(field) for field in fields.cpu().numpy()] for fields in (few.optical_flow, self._predict(few))
-        ]
+        shrink = self.conditions.shrink
+        wanted = shrunk_field(few.optical_flow, shrink)
+        rows = [list(frames_from_clip(shrunk(few.clip[:, 0], shrink)))]
+        rows += [[to_colour(field) for field in fields.cpu().numpy()] for fields in (wanted, self._predict(few))]
         return np.concatenate([np.concatenate(row, 1) for row in rows], 0)
 
-    def _predict(self, batch: Batch) -> Float[Tensor, "b 2 s s"]:
+    def _predict(self, batch: Batch) -> Float[Tensor, "b 2 s2 s2"]:
         with self.autocast():
             predicted = self.decoder(self.conditions.encode_pokes(batch.poke_map, batch.clip[:, 0]))
         return predicted.float()
