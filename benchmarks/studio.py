@@ -58,6 +58,7 @@ def over_http(address: str, rounds: int) -> dict[str, float]:
     connection = http.client.HTTPConnection(urlsplit(address).netloc)
     first_previews, rates = [], []
     firsts: dict[bool, list[float]] = {False: [], True: []}
+    finals: list[float] = []
     for number in range(2 * rounds):
         rests = number % 2 == 1
         for picture, drag in DRAGS.items():
@@ -71,9 +72,12 @@ def over_http(address: str, rounds: int) -> dict[str, float]:
             time.sleep(REST_S if rests else 0)
             began = time.perf_counter()
             answer = post(connection, "clips", question(picture, drag, 1.0, number))
-            while b'"frame"' not in answer.readline():
-                pass
+            line = next_frame(answer)
             firsts[rests].append(time.perf_counter() - began)
+            while "sketch" in line:
+                line = next_frame(answer)
+            if not rests:
+                finals.append(time.perf_counter() - began)
             answer.read()
     return {
         "first_preview_ms": 1e3 * statistics.median(first_previews),
@@ -83,7 +87,16 @@ def over_http(address: str, rounds: int) -> dict[str, float]:
         "first_frame_ms_worst": 1e3 * max(firsts[False]),
         "first_frame_after_a_rest_ms": 1e3 * statistics.median(firsts[True]),
         "first_frame_after_a_rest_ms_worst": 1e3 * max(firsts[True]),
+        "first_frame_that_is_no_sketch_ms": 1e3 * statistics.median(finals),
     }
+
+
+def next_frame(answer: http.client.HTTPResponse) -> dict:
+    """Read lines up to the next frame."""
+    while True:
+        line = json.loads(answer.readline())
+        if line["kind"] == "frame":
+            return line
 
 
 def question(picture: str, drag: tuple, share: float, seed: int) -> dict:

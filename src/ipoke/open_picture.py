@@ -179,6 +179,10 @@ class OpenPicture:
         """Give the clips, if they are what was asked last."""
         return self._drawn[1] if self._drawn is not None and self._drawn[0] == asked else None
 
+    def is_held(self, asked: Asked) -> bool:
+        """Tell whether a hand has pulled at the same places, so that a rough drawing only has to follow it."""
+        return _hand_of(asked) in self._hands
+
     def keep(self, asked: Asked, wanted: Wanted, drawn: Drawn) -> None:
         """Keep what was drawn, as the last thing that was asked."""
         self._drawn = asked, drawn

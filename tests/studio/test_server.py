@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 import ipoke
 from ipoke.data.codec import encode_mp4
 from ipoke.data.poke import Poke
+from ipoke.model import bundled_stills
 from ipoke.open_picture import Asked
 from ipoke.residual_terms import Term
 from ipoke.studio.limits import LIMITS
@@ -60,6 +61,10 @@ def lines(answer):
     return [json.loads(line) for line in answer.text.splitlines()]
 
 
+def without_sketch(said):
+    return [line for line in said if not line.get("sketch")]
+
+
 def image_in(data):
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
@@ -99,7 +104,7 @@ def test_where_the_model_lies_is_not_told_to_visitors(studio):
 
 
 def test_clips_are_those_of_the_model_frame_by_frame(client, studio):
-    begin, *frames, end = lines(client.post("/api/clips", json=ASKED))
+    begin, *frames, end = without_sketch(lines(client.post("/api/clips", json=ASKED)))
     assert begin == {"kind": "begin", "samples": 3, "frames": 10, "width": 256, "height": 256}
     order = [(line["sample"], line["frame"]) for line in frames]
     assert order == [(0, k) for k in range(1, 11)] + [(i, k) for k in range(1, 11) for i in (1, 2)]
@@ -122,7 +127,8 @@ def test_clips_are_those_of_the_model_frame_by_frame(client, studio):
 
 def test_a_preview_is_the_last_frame(client):
     answer = client.post("/api/preview", json={**ASKED, "residuals": ASKED["residuals"][:1]})
-    last = next(line for line in lines(client.post("/api/clips", json=ASKED)) if line.get("frame") == 10)
+    said = without_sketch(lines(client.post("/api/clips", json=ASKED)))
+    last = next(line for line in said if line.get("frame") == 10)
     shown, wanted = image_in(answer.content).astype(int), image_in(base64.b64decode(last["jpeg"]))
     assert np.abs(shown - wanted).mean() < 2
     (reached,) = json.loads(answer.headers["x-reached"])
@@ -218,6 +224,32 @@ def test_where_a_hand_rests_the_clip_is_drawn_ahead_and_is_the_same(client, stud
     assert opened.drawn(expected) is not None
     warm = lines(client.post("/api/clips", json=asked))
     assert [line.get("jpeg") for line in warm] == [line.get("jpeg") for line in cold]
+
+
+def test_where_a_hand_lets_go_a_sketch_comes_first_and_the_clips_are_the_same(client, studio):
+    asked = {
+        "picture": "bear",
+        "pokes": [{"x": 217, "y": 116, "dx": -6, "dy": -30}],
+        "residuals": [[[6, i, 1]] for i in range(2)],
+    }
+    for length in (-10, -26):
+        pulled = [{**asked["pokes"][0], "dy": length}]
+        client.post("/api/preview", json={**asked, "pokes": pulled, "residuals": asked["residuals"][1:]})
+    begin, *frames, end = lines(client.post("/api/clips", json=asked))
+    assert (begin["kind"], end["kind"]) == ("begin", "end")
+    sketch, clips = frames[:10], frames[10:]
+    assert [(line["sample"], line["frame"], line.get("sketch")) for line in sketch] == [
+        (1, k, True) for k in range(1, 11)
+    ]
+    assert len(clips) == 20
+    assert not any("sketch" in line for line in clips)
+    wanted = studio.model.poke(bundled_stills()["bear"], [ipoke.Poke(217, 116, -6, -30)], samples=2, seed=6)
+    for line in clips:
+        shown = image_in(base64.b64decode(line["jpeg"]))
+        assert np.abs(shown.astype(int) - wanted[line["sample"], line["frame"]]).mean() < 2
+    last = image_in(base64.b64decode(sketch[-1]["jpeg"])).astype(int)
+    off = [np.abs(last - other).mean() for other in (wanted[1, -1], wanted[0, -1], wanted[1, 0])]
+    assert off[0] == min(off)
 
 
 def test_the_last_frame_becomes_a_picture(client):

@@ -74,12 +74,21 @@ class Answers:
         yield jpeg(last), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
 
     def clips(self, picture: Picture, question: Question) -> Steps:
-        """Give the lines of clips: the first sample, so that something moves soon, then the others frame by frame."""
+        """Give the lines of clips: the first sample, so that something moves soon, then the others frame by frame.
+
+        Where a hand has just let go, a sketch of what it held comes before all, as rough as its previews were.
+        """
         began = time.perf_counter()
         opened, residuals = picture.opened(self.model), question.residual_list()
         frames = question.frames or self.model.frames
         yield _begin(picture, len(residuals), frames)
         first_ms, parts = None, []
+        held = self._held(opened, question, residuals)
+        if held is not None:
+            drawn = yield from self._draw(opened, question, residuals[held : held + 1], rough=True)
+            for frame in range(frames):
+                yield _frame(held, 1 + frame, opened.show(drawn, [frame])[0, -1]) | {"sketch": True}
+                first_ms = first_ms or _milliseconds(began)
         for start, part in ((0, residuals[:1]), (1, residuals[1:])):
             if not part:
                 continue
@@ -161,6 +170,13 @@ class Answers:
         if drawn is None:
             drawn = yield Shared(Work(opened, asked, opened.wanted(asked)))
         return drawn
+
+    def _held(self, opened: OpenPicture, question: Question, residuals: list[Residual]) -> int | None:
+        """Find the residual that a hand held, unless its clip is drawn already."""
+        if opened.drawn(_asked(question, residuals[:1])) is not None:
+            return None
+        asked = (_asked(question, [residual]) for residual in residuals)
+        return next((index for index, one in enumerate(asked) if opened.is_held(one)), None)
 
     def _pulled(
         self, opened: OpenPicture, at: tuple[int, int], pull: Float32[np.ndarray, "2"], seed: int

@@ -20,11 +20,13 @@ export function emptyAnswer(begin, question) {
 /** A sample before its frames; frames are drawables by number from 1, mixed is words where it lies between two others. */
 export const emptySample = (residual) => ({ residual, frames: [], bits: null, rank: null, reached: [], motion: null, mixed: null });
 
-/** Take a line of a frame in. */
+/** Take a line of a frame in; it takes the place of a sketch of it. */
 export async function takeFrame(sample, line, answer) {
   const file = new Blob([api.bytesOf(line.jpeg)], { type: "image/jpeg" });
   const shrink = answer.width > WIDEST_FRAME ? { resizeWidth: WIDEST_FRAME, resizeQuality: "high" } : {};
-  sample.frames[line.frame] = await createImageBitmap(file, shrink);
+  const frame = await createImageBitmap(file, shrink);
+  sample.frames[line.frame]?.close();
+  sample.frames[line.frame] = frame;
 }
 
 /** Take in what is said of one sample in the end. */

@@ -72,9 +72,11 @@ export async function takeClips({ question, ask, finish, retry }) {
       if (mine.signal.aborted) return;
       if (line.kind === "begin") answer = showEmpty(line, question);
       else if (line.kind === "frame") {
-        await takeFrame(answer.samples[line.sample], line, answer);
+        const sample = answer.samples[line.sample];
+        const isFirst = line.frame === 1 && line.sample === state.chosen && !sample.frames[1];
+        await takeFrame(sample, line, answer);
         if (mine.signal.aborted) return;
-        if (line.frame === 1 && line.sample === state.chosen) showFirst();
+        if (isFirst) showFirst();
         tell(["frames"]);
       } else if (line.kind === "end") {
         fillAnswer(answer, line);
