@@ -2,6 +2,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import ipoke
 from ipoke import drawing
@@ -97,3 +98,8 @@ def test_frames_can_be_shown_one_by_one():
         one = picture.show(drawn, [frame])
         assert (one[:, 0] == IMAGE).all()
         assert np.abs(one[:, 1] - whole[:, frame + 1]).max() <= 1
+    last, motion = picture.show_last(drawn)
+    assert np.abs(last.astype(int) - whole[:, -1]).max() <= 1
+    assert motion is not None
+    assert torch.allclose(motion, picture.say(drawn), atol=1e-3)
+    assert motion.abs().max() > 0.1

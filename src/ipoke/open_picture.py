@@ -11,6 +11,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
@@ -118,7 +119,7 @@ class OpenPicture:
     ) -> UInt8[np.ndarray, "n h2 w2 3"]:
         """Give the last frames of the clips that `poke` gives, up to rounding, in a fraction of its time."""
         drawn = self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames)
-        return self.show(drawn, [drawn.states.shape[1] - 1])[:, -1]
+        return self.show_last(drawn)[0]
 
     def draw(
         self,
@@ -199,6 +200,13 @@ class OpenPicture:
         return self._show(drawn.states if only is None else drawn.states[:, only])
 
     @torch.no_grad()
+    def show_last(self, drawn: Drawn) -> tuple[UInt8[np.ndarray, "n h2 w2 3"], Float[Tensor, "n 2 s s"] | None]:
+        """Show last frames, and say where the pixels of the model's still are in them, px of the model."""
+        decoded = self._decode(drawn.states[:, -1:])
+        motion = decoded.motion
+        return self.still.compose(decoded.cpu())[:, -1], None if motion is None else motion[:, -1]
+
+    @torch.no_grad()
     def say(self, drawn: Drawn) -> Float[Tensor, "n 2 s s"]:
         """Say where the pixels of the model's still are by the last frame that it was trained on, px of the model.
 
@@ -210,10 +218,7 @@ class OpenPicture:
     @torch.no_grad()
     def say_all(self, drawn: Drawn) -> Float[Tensor, "n t 2 s s"]:
         """Say where they are in every frame, as `say`."""
-        known = [Modulation(*(part.expand(len(drawn.z), -1, -1, -1) for part in one)) for one in self._of_source()]
-        motion = self._autoencoder.decode_states(
-            drawn.states, self._source.expand(len(drawn.z), -1, -1, -1), known
-        ).motion
+        motion = self._decode(drawn.states).motion
         if motion is None:
             raise ValueError("motion: got a decoder that paints, expected one that moves")
         return motion
@@ -251,10 +256,12 @@ class OpenPicture:
         return self._modulations
 
     def _show(self, states: Float[Tensor, "n t c h w"]) -> UInt8[np.ndarray, "n t2 h2 w2 3"]:
+        return self.still.compose(self._decode(states).cpu())
+
+    def _decode(self, states: Float[Tensor, "n t c h w"]) -> DecodedFrames:
         count = len(states)
         repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in self._of_source()]
-        decoded = self._autoencoder.decode_states(states, self._source.expand(count, -1, -1, -1), repeated)
-        return self.still.compose(decoded.cpu())
+        return self._autoencoder.decode_states(states, self._source.expand(count, -1, -1, -1), repeated)
 
 
 def plain_residuals(seed: int, samples: int) -> list[Terms]:

@@ -68,10 +68,12 @@ class Answers:
         began = time.perf_counter()
         opened = picture.opened(self.model)
         drawn = yield from self._draw(opened, question, question.residual_list()[:1], rough=True)
-        last = opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
-        reached = self._reached(opened, drawn, question.poke_list())
+        last, motion = opened.show_last(drawn)
+        if drawn.states.shape[1] != self.model.frames:
+            motion = None
+        reached = self._reached(opened, drawn, question.poke_list(), motion)
         self._resting = opened, _asked(question, question.residual_list()[:1])
-        yield jpeg(last), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
+        yield jpeg(last[0]), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
 
     def clips(self, picture: Picture, question: Question) -> Steps:
         """Give the lines of clips: the first sample, so that something moves soon, then the others frame by frame.
@@ -104,7 +106,7 @@ class Answers:
         """Give the last frame of the first residual, in all its colours."""
         opened = picture.opened(self.model)
         drawn = yield from self._draw(opened, question, question.residual_list()[:1])
-        yield opened.show(drawn, [drawn.states.shape[1] - 1])[0, -1]
+        yield opened.show_last(drawn)[0][0]
 
     def sampled(self, picture: Picture, question: Question) -> Steps:
         """Give whole clips, and where the pixels of the model's still are in every frame, px of the model."""
@@ -185,12 +187,22 @@ class Answers:
         drawn = opened.draw([poke], plain_terms(seed, 1), reaches=False)
         return opened.say(drawn)[0].cpu().numpy()
 
-    def _reached(self, opened: OpenPicture, drawn: Drawn, pokes: list[Poke]) -> list[list[dict[str, float]]]:
-        """Say for each clip where each poked point is by the end, and how far from its target, px of the picture."""
+    def _reached(
+        self,
+        opened: OpenPicture,
+        drawn: Drawn,
+        pokes: list[Poke],
+        motion: Float[torch.Tensor, "n 2 s s"] | None = None,
+    ) -> list[list[dict[str, float]]]:
+        """Say for each clip where each poked point is by the end, and how far from its target, px of the picture.
+
+        Where the motion by the end is known, it need not be computed.
+        """
         if not self.model.autoencoder.says_motion or not pokes:
             return []
         inner = [opened.still.to_model(poke) for poke in pokes]
-        moved = motion_of_poked(opened.say(drawn), inner).unflatten(1, (-1, 2)) * opened.still.px_per_model_px
+        motion = opened.say(drawn) if motion is None else motion
+        moved = motion_of_poked(motion, inner).unflatten(1, (-1, 2)) * opened.still.px_per_model_px
         return [
             [
                 {
