@@ -73,11 +73,25 @@ def in_order(work: Callable[[Job], Result], jobs: Sequence[Job], workers: int) -
             yield waiting.popleft().result()
     except BaseException:
         # They hold nothing that could be lost: what is not in the set yet is done again by the next run.
-        for process in set(multiprocessing.active_children()) - others:
+        started = set(multiprocessing.active_children()) - others
+        for process in started:
             process.terminate()
+        for process in started:
+            multiprocessing.connection.wait([process.sentinel])
+        _end_of_results(pool)
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_of_results(pool: ProcessPoolExecutor) -> None:
+    """Let a pool whose processes are gone see that: half a result would be waited for as long as anybody could write.
+
+    The pool itself keeps the pipe open for writing, and has no public way to close it.
+    """
+    results = getattr(pool, "_result_queue", None)
+    if results is not None:
+        results._writer.close()
 
 
 @contextlib.contextmanager
