@@ -326,8 +326,8 @@ class Recipe(Section):
         details = len(self.clip_decoder.detail_widths)
         if seen * 2**details != self.clip.size:
             raise ValueError(
-                f"clip_decoder.detail_widths: {details} doublings, from clip.seen_size {seen} px to clip.size "
-                f"{self.clip.size} px"
+                f"clip_decoder.detail_widths: got {details} entries, expected one per doubling from clip.seen_size, "
+                f"{seen} px, to clip.size, {self.clip.size} px"
             )
         if details and self.clip_decoder.output != "move":
             raise ValueError("clip_decoder.detail_widths: needs output = move")

@@ -125,9 +125,9 @@ def test_details_are_learned():
     [
         (
             ["clip.seen_size=64"],
-            "clip_decoder.detail_widths: 0 doublings, from clip.seen_size 64 px to clip.size 128 px",
+            "clip_decoder.detail_widths: got 0 entries, expected one per doubling from clip.seen_size, 64 px, to clip.size",
         ),
-        (["clip.seen_size=64", "clip_decoder.detail_widths=[8,8]"], "2 doublings"),
+        (["clip.seen_size=64", "clip_decoder.detail_widths=[8,8]"], "got 2 entries"),
         (["clip.seen_size=64", "clip_decoder.detail_widths=[8]", "clip_decoder.output='paint'"], "needs output = move"),
     ],
 )
