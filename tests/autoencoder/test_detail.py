@@ -125,7 +125,7 @@ def test_details_are_learned():
     [
         (
             ["clip.seen_size=64"],
-            "clip_decoder.detail_widths: got 0 entries, expected one per doubling from clip.seen_size, 64 px, to clip.size",
+            "clip_decoder.detail_widths: got 0 entries, expected one per doubling from clip.seen_size, 64 px",
         ),
         (["clip.seen_size=64", "clip_decoder.detail_widths=[8,8]"], "got 2 entries"),
         (["clip.seen_size=64", "clip_decoder.detail_widths=[8]", "clip_decoder.output='paint'"], "needs output = move"),
