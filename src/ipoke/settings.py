@@ -133,6 +133,8 @@ class AutoencoderLossSettings(Section):
     """The same at 1/2 and 1/4 of the side. Differs from the original, which has none."""
     perceptual: NonNegative = 10.0
     kl: NonNegative = 1e-7
+    kl_last: NonNegative | None = None
+    """What ``kl`` becomes in the third quarter of the stage, linearly; it stays as it is if unset."""
     motion: NonNegative = 0.0
     """Error of the decoder's motion of the last frame against the optical flow of the clip, px (``move`` only)."""
     motion_between: NonNegative = 0.0
@@ -221,6 +223,8 @@ class StageSettings(Section):
     decay_clips: PositiveInt = 40_000
     gradient_clip: NonNegative = 0.0
     """Largest gradient norm; 0 leaves gradients alone."""
+    gradient_skip: NonNegative = 0.0
+    """Times the usual gradient norm beyond which an update is left out; 0 leaves none out, as the original."""
     ema_half_life_clips: Annotated[int, Field(ge=0)] = 0
     """Half-life of the averaged weights; 0 keeps the last ones."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -45,6 +45,16 @@ def terms(stage: Any, batch, motion=None, at=None):
     return move.terms
 
 
+@pytest.mark.parametrize(("progress", "weight"), [(0.0, 0.5), (0.5, 0.5), (0.7, 3.7), (0.75, 4.5), (1.0, 4.5)])
+def test_the_divergence_weighs_more_from_the_third_quarter_on(progress, weight):
+    found = {}
+    for last in ("", "autoencoder_losses.kl_last=4.5"):
+        stage, batch = make("autoencoder_losses.kl=0.5", *([last] if last else []))
+        found[last] = terms(stage, batch, at=moment(progress))["kl"]
+    assert found[""] > 0
+    torch.testing.assert_close(found["autoencoder_losses.kl_last=4.5"], weight / 0.5 * found[""])
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("frames_per_step", [2, 3, 4])
 def test_the_exact_motion_of_the_chosen_frames_costs_nothing(seed, frames_per_step):

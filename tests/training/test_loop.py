@@ -62,7 +62,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(stage, whole
     assert (half_clips, resumed_clips, clips) == (4, 8, 8)
     assert_same(resumed, uninterrupted)
     kinds = {name.split("/")[0] for name in resumed}
-    assert kinds == {"average", "module", "optimizer"}
+    assert kinds == {"average", "module", "optimizer", "outliers"}
     assert any(not torch.equal(half[name], resumed[name]) for name in half if name.startswith("module"))
     assert rows(twice, stage) == rows(once, stage)
     assert [row["clips"] for row in rows(twice, stage)] == [2, 4, 6, 8]

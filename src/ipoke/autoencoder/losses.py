@@ -14,6 +14,22 @@ def kl_to_standard_normal(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, 
     return -0.5 * (1 + logvar - mean.square() - logvar.exp()).sum(1).mean()
 
 
+def kl_weight(first: float, last: float | None, progress: float) -> float:
+    """Weight of the KL divergence, which rises or falls from ``first`` to ``last`` in the third quarter of a stage.
+
+    Late, a heavier weight makes posteriors as wide as the decoder bears: what no frame shows, the latent flow need not
+    learn. Early, it would silence the latent before anything is said with it.
+
+    Differs from the original, which keeps one weight.
+
+    >>> kl_weight(1.0, 3.0, progress=0.5), kl_weight(1.0, 3.0, progress=0.625), kl_weight(1.0, 3.0, progress=0.75)
+    (1.0, 2.0, 3.0)
+    """
+    if last is None:
+        return first
+    return first + (last - first) * min(1.0, max(0.0, 4 * progress - 2))
+
+
 def hinge_discriminator(real: Float[Tensor, "..."], fake: Float[Tensor, "..."]) -> Float[Tensor, ""]:
     """Half the sum of both hinge terms: 0.5 (E relu(1 - D(real)) + E relu(1 + D(fake)))."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())

@@ -37,7 +37,8 @@ class AutoencoderStage(ReconstructionStage):
         mean, logvar = self.autoencoder.encode(batch.clip, batch.tracks)
         z = sample_posterior(mean, logvar, moment.generator)
         decoded = self.autoencoder.decode(z, batch.clip[:, 0], batch.clip.shape[1] - 1, only=chosen)
-        return Generated(decoded, {"kl": self.weights.kl * losses.kl_to_standard_normal(mean, logvar)})
+        weight = losses.kl_weight(self.weights.kl, self.weights.kl_last, moment.progress)
+        return Generated(decoded, {"kl": weight * losses.kl_to_standard_normal(mean, logvar)})
 
     def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
         """Draw clips above their reconstructions from the posterior mean."""

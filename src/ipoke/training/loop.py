@@ -20,6 +20,7 @@ from ipoke.data.images import write_png
 from ipoke.errors import InputError
 from ipoke.runs import Run, read_tensors, write_tensors
 from ipoke.settings import settings_key, stage_stream
+from ipoke.training.outliers import Outliers
 from ipoke.training.parallel import Workers
 from ipoke.training.schedule import WeightAverage, learning_rate
 from ipoke.training.stage import Moment, Move, Stage
@@ -87,6 +88,7 @@ class Loop:
             )
             for name, module in stage.players.items()
         }
+        self.outliers = {name: Outliers(settings.gradient_skip) for name in stage.players}
         self.kept = next(iter(stage.players))
         self.average = WeightAverage(stage.players[self.kept], settings.ema_half_life_clips)
         self.clips = 0
@@ -169,13 +171,16 @@ class Loop:
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
             if not torch.isfinite(norm):
                 raise InputError(self._diverged(f"the gradient of {move.player}", float(norm)))
-            if settings.gradient_clip:
-                nn.utils.clip_grads_with_norm_(parameters, settings.gradient_clip, norm)
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.step()
+            if not self.outliers[move.player].has(norm):
+                if settings.gradient_clip:
+                    nn.utils.clip_grads_with_norm_(parameters, settings.gradient_clip, norm)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                optimizer.step()
             figures |= {name: value.detach() for name, value in (move.terms | move.figures).items()}
             figures[f"gradient_norm_{move.player}"] = norm
+            if settings.gradient_skip:
+                figures[f"updates_left_out_{move.player}"] = torch.tensor(self.outliers[move.player].left_out)
         return figures
 
     def _check_finite(self, move: Move) -> None:
@@ -228,6 +233,7 @@ class Loop:
                 for player, module in self.stage.players.items():
                     tensors |= {f"module/{player}/{name}": tensor for name, tensor in module.state_dict().items()}
                     tensors |= _optimizer_tensors(player, self.optimizers[player])
+                    tensors[f"outliers/{player}"] = self.outliers[player].state()
             metadata = {
                 "clips": str(self.clips),
                 "finished": json.dumps(finished),
@@ -268,6 +274,7 @@ class Loop:
                 {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
             )
             _restore_optimizer(player, self.optimizers[player], tensors)
+            self.outliers[player].restore(tensors[f"outliers/{player}"])
         if self.workers.is_first:
             self.run.drop_log_after(self.stage.name, self.clips)
             self.reporter.note(f"{self.stage.name}: goes on at clip {self.clips}")
