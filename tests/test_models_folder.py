@@ -31,9 +31,11 @@ def test_a_card_says_what_a_model_is_and_where_it_comes_from(path):
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.stem)
 def test_a_model_samples(path):
-    still = MovingSquares().clip(0)[0]
-    clip = ipoke.load(path).poke(still, [Poke(30, 30, 8, 0)])
-    assert clip.shape == (1, 11, 64, 64, 3)
+    model = ipoke.load(path)
+    times = model.recipe.clip.size // 64
+    still = MovingSquares().clip(0)[0].repeat(times, 0).repeat(times, 1)
+    clip = model.poke(still, [Poke(30 * times, 30 * times, 8 * times, 0)])
+    assert clip.shape == (1, 11, *still.shape)
     assert np.abs(clip[0, -1].astype(int) - still).max() > 20
 
 
