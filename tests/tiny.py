@@ -12,7 +12,11 @@ import torch
 
 from ipoke.data.clips import ClipSet, ClipSetSettings
 from ipoke.model import PokeModel
+from ipoke.runs import Run
 from ipoke.settings import STAGES, Recipe, load_recipe
+from ipoke.training.loop import Loop
+from ipoke.training.parallel import Workers
+from ipoke.training.stage import Stage
 
 SIZE, FRAMES = 64, 4
 
@@ -94,6 +98,20 @@ def stop_after(steps: int) -> Callable[[], bool]:
     """Make a ``should_stop`` that says yes when asked for the ``steps``-th time."""
     asked = iter(range(1, 1_000_000))
     return lambda: next(asked) >= steps
+
+
+def loop_of(stage: Stage, out: Path, should_stop: Callable[[], bool]) -> Loop:
+    """Make a loop that saves when it is stopped or done."""
+    return Loop(
+        stage,
+        Run(out),
+        seed=0,
+        checkpoint_every_clips=1000,
+        sample_every_clips=1000,
+        workers=Workers(torch.device("cpu")),
+        reporter=Silent(),
+        should_stop=should_stop,
+    )
 
 
 def tiny_recipe(*overrides: str) -> Recipe:

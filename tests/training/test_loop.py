@@ -14,10 +14,9 @@ from ipoke.model import PokeModel, load
 from ipoke.runs import Run, read_tensors
 from ipoke.settings import STAGES
 from ipoke.training.autoencoder_stage import AutoencoderStage
-from ipoke.training.loop import Loop, TrainingStopped
-from ipoke.training.parallel import Workers
+from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train
-from tiny import Silent, clip_set, stop_after, tiny_recipe, training
+from tiny import Silent, clip_set, loop_of, stop_after, tiny_recipe, training
 
 SETTINGS = training(clips=10)
 
@@ -204,16 +203,7 @@ def autoencoder_loop(out, should_stop):
     torch.manual_seed(0)
     recipe = tiny_recipe(*SETTINGS)
     stage = AutoencoderStage(PokeModel(recipe).autoencoder, recipe, None, torch.device("cpu"))
-    return Loop(
-        stage,
-        Run(out),
-        seed=0,
-        checkpoint_every_clips=1000,
-        sample_every_clips=1000,
-        workers=Workers(torch.device("cpu")),
-        reporter=Silent(),
-        should_stop=should_stop,
-    )
+    return loop_of(stage, out, should_stop)
 
 
 def batches_from(start):

@@ -8,11 +8,10 @@ from torch import nn
 from ipoke.data.batches import training_batches
 from ipoke.runs import Run, read_tensors
 from ipoke.settings import StageSettings
-from ipoke.training.loop import Loop, TrainingStopped
+from ipoke.training.loop import TrainingStopped
 from ipoke.training.outliers import FIRST_STEPS, Outliers
-from ipoke.training.parallel import Workers
 from ipoke.training.stage import Move, Stage
-from tiny import Silent, clip_set, stop_after, tiny_recipe
+from tiny import clip_set, loop_of, stop_after, tiny_recipe
 
 
 def left_out(norms, bound=10.0):
@@ -72,17 +71,7 @@ class Slope(Stage):
 def trained(out, stage, steps):
     (out / "checkpoints").mkdir(parents=True, exist_ok=True)
     (out / "samples").mkdir(exist_ok=True)
-    reporter = Silent()
-    loop = Loop(
-        stage,
-        Run(out),
-        seed=0,
-        checkpoint_every_clips=1000,
-        sample_every_clips=1000,
-        workers=Workers(torch.device("cpu")),
-        reporter=reporter,
-        should_stop=stop_after(steps),
-    )
+    loop = loop_of(stage, out, stop_after(steps))
     recipe = tiny_recipe()
     with pytest.raises(TrainingStopped):
         loop.train(
