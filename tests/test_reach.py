@@ -104,6 +104,31 @@ def test_what_leads_nowhere_is_taken_back():
     assert torch.equal(reach_all(r, cliff, jacobian, asked), r)
 
 
+def flying_beyond(most: float) -> Callable[[Tensor], Tensor]:
+    jacobian, _ = linear()
+    return lambda x: torch.where(x.norm(dim=1, keepdim=True) > most, float("nan"), x @ jacobian.T)
+
+
+def test_a_draw_that_flies_off_by_itself_is_brought_nearer_and_then_pulled():
+    jacobian, asked = linear()
+    r = draws(6)
+    r[2] *= 100 / r[2].norm()
+    tame = r.clone()
+    tame[2] *= 0.85**12
+    assert tame[2].norm() > 14
+    motion = flying_beyond(16.0)
+    got = reach_all(r, motion, jacobian, asked)
+    torch.testing.assert_close(got, reach_all(tame, motion, jacobian, asked))
+    assert farthest(got @ jacobian.T - asked)[2] < farthest(tame @ jacobian.T - asked)[2] - 1
+    assert torch.equal(got[[0, 1, 3, 4, 5]], reach_all(r[[0, 1, 3, 4, 5]], motion, jacobian, asked))
+
+
+def test_a_draw_that_cannot_be_tamed_stays_as_it_was():
+    jacobian, asked = linear()
+    r = draws(3)
+    assert torch.equal(reach_all(r, flying_beyond(0.01), jacobian, asked), r)
+
+
 def test_each_residual_goes_its_own_way():
     jacobian, asked = linear()
     r = draws(5)
