@@ -85,7 +85,7 @@ def trained(out, stage, steps):
 WEIGHT = "module/latent_flow/weight"
 
 
-def test_a_cliff_changes_no_weight_and_no_moment(tmp_path):
+def test_a_cliff_is_passed_by(tmp_path):
     """Adam's step is no longer for a longer gradient, but it goes aside as far as nothing ever did, for many steps."""
     smooth = trained(tmp_path / "smooth", Slope(20.0, cliffs=()), 39)
     with_cliff = trained(tmp_path / "cliff", Slope(20.0, cliffs=(60,)), 40)
