@@ -3,8 +3,10 @@
 import contextlib
 import os
 import secrets
+import stat
 from collections.abc import Generator
 from pathlib import Path
+from typing import BinaryIO
 
 from ipoke.errors import InputError
 
@@ -29,6 +31,25 @@ def replacing(path: Path) -> Generator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a file to be read; whatever else may lie at the path (a folder, a pipe, a device) is not waited for.
+
+    Raises:
+        InputError: No such file, not a regular one, or it may not be read.
+    """
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file; check the path") from error
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be opened ({reason(error)}); check the path and its permissions") from error
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        raise InputError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, expected a file")
+    return os.fdopen(handle, "rb")
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

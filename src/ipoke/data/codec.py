@@ -18,11 +18,14 @@ from jaxtyping import UInt8
 
 from ipoke.errors import InputError
 from ipoke.files import reason
+from ipoke.reading.streams import refuse_other, rgb_pixels
 
 CRF = 12
 """Quality of stored clips (0 is lossless, 51 the worst): about 41 dB on busy frames of 64 px, more on calm ones."""
 GOP = 8
 """Frames from one key frame to the next."""
+LARGEST_CLIP_PIXELS = 1_000_000_000
+"""Of all frames of a stored clip together, when it is read."""
 _BT709, _BT601, _LIMITED, _FULL = 1, 6, 1, 2
 
 
@@ -87,20 +90,21 @@ def decode_mp4(data: bytes) -> UInt8[np.ndarray, "t h w 3"]:
     """
     reformatter = VideoReformatter()
     try:
-        with av.open(io.BytesIO(data), "r") as container:
+        with av.open(io.BytesIO(data), "r", format="mp4", metadata_errors="replace", io_open=refuse_other) as container:
             stream = container.streams.video[0]
+            if stream.codec_context is None or stream.codec_context.name != "h264":
+                raise InputError("video bytes: got another codec than H.264, expected a clip as ipoke stores it")
             stream.codec_context.thread_count = 1
-            frames = [_rgb(frame, reformatter) for frame in container.decode(stream)]
-    except (av.error.FFmpegError, IndexError) as error:
+            frames: list[UInt8[np.ndarray, "h w 3"]] = []
+            for frame in container.decode(stream):
+                if frame.width * frame.height * (len(frames) + 1) > LARGEST_CLIP_PIXELS:
+                    raise InputError("video bytes: got more pixels than a clip has, expected a clip as ipoke stores it")
+                frames.append(_rgb(frame, reformatter))
+    except (av.error.FFmpegError, IndexError, ValueError) as error:
         raise InputError(f"video bytes: cannot be decoded ({reason(error)}), expected an MP4 file") from error
     if not frames:
         raise InputError("video bytes: got no frames, expected an MP4 file with at least one")
     return np.stack(frames)
-
-
-def rgb_pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
-    """Convert a decoded frame to RGB by the matrix and the range that the file names; the reformatter is reused."""
-    return reformatter.reformat(frame, format="rgb24").to_ndarray()
 
 
 def _rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:

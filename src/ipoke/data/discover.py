@@ -8,8 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from PIL import Image
-
+from ipoke.data.images import is_animated
 from ipoke.data.video import VIDEO_ENDINGS, frame_files, natural_key
 from ipoke.errors import InputError
 from ipoke.files import reason
@@ -114,11 +113,7 @@ def _find_in(folder: Path, ignored: list[IgnoredFile]) -> Iterator[FoundVideo]:
 def _is_video(path: Path) -> bool:
     ending = path.suffix.lower()
     if ending == ".webp":
-        try:
-            with Image.open(path) as image:
-                return getattr(image, "is_animated", False)
-        except (OSError, ValueError):
-            return False
+        return is_animated(path)
     return ending in VIDEO_ENDINGS or ending in (".gif", ".apng")
 
 

@@ -8,24 +8,20 @@ import dataclasses
 import io
 import itertools
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
-import av
-import av.error
 import cv2
 import numpy as np
-from av.container import InputContainer
-from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from jaxtyping import UInt8
-from PIL import Image, ImageSequence
+from PIL import Image
 
-from ipoke.data.codec import decode_mp4, encode_mp4, rgb_pixels
-from ipoke.data.images import LARGEST_PIXELS, opened_image, read_image, rgb_on_white
+from ipoke.data.codec import decode_mp4, encode_mp4
+from ipoke.data.images import read_image
 from ipoke.errors import InputError
-from ipoke.files import reason, replacing
+from ipoke.files import open_regular, replacing
+from ipoke.reading.process import BrokenVideoError, Opening
 
 __all__ = [
     "BrokenVideoError",
@@ -33,10 +29,8 @@ __all__ = [
     "decode_mp4",
     "encode_mp4",
     "frame_files",
-    "frames_of",
     "probe",
     "read_frames",
-    "timing_of",
     "video_bytes",
     "write_video",
 ]
@@ -44,14 +38,9 @@ __all__ = [
 VIDEO_ENDINGS = frozenset(
     (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".mts", ".3gp", ".ogv")
 )
-ANIMATION_ENDINGS = frozenset((".gif", ".webp", ".apng"))
 FRAME_ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm"))
 DEFAULT_FPS = 25.0
 """Frame rate of folders of frames, and of files that do not name one."""
-
-
-class BrokenVideoError(InputError):
-    """A video whose beginning could be read and whose end could not; the frames so far are good."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +59,16 @@ def probe(path: Path | str) -> VideoInfo:
         InputError: Not a video, or one without a single readable frame.
     """
     path = Path(path)
-    first = next(read_frames(path), None)
-    if first is None:
-        raise InputError(f"{path}: has no frames; check the file")
-    height, width = first.shape[:2]
-    return VideoInfo(fps=_fps(path), width=width, height=height)
+    if path.is_dir():
+        height, width = next(_folder_frames(path)).shape[:2]
+        return VideoInfo(fps=DEFAULT_FPS, width=width, height=height)
+    fps = DEFAULT_FPS
+    with open_regular(path) as file, Opening("video", file, str(path)) as opening:
+        for facts, frame in opening:
+            if frame is not None:
+                return VideoInfo(fps=fps, width=frame.shape[1], height=frame.shape[0])
+            fps = _rate_of(facts, fps)
+    raise InputError(f"{path}: has no frames; check the file")
 
 
 def read_frames(path: Path | str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
@@ -86,32 +80,18 @@ def read_frames(path: Path | str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     """
     path = Path(path)
     if path.is_dir():
-        frames = _folder_frames(path)
-    elif not path.exists():
-        raise InputError(f"{path}: no such file; check the path")
-    elif path.suffix.lower() in ANIMATION_ENDINGS | {".png"}:
-        frames = _animation_frames(path)
-    else:
-        frames = _stream_frames(path)
-    return _of_one_size(path, frames)
+        yield from _folder_frames(path)
+        return
+    with open_regular(path) as file, Opening("video", file, str(path)) as opening:
+        for _, frame in opening:
+            if frame is not None:
+                yield frame
 
 
-def frames_of(data: bytes, name: str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
-    """Decode a video that is in memory, as `read_frames`; errors call it ``name``.
-
-    Raises:
-        InputError: As `read_frames`.
-        BrokenVideoError: As `read_frames`.
-    """
-    return _of_one_size(Path(name), _stream_frames(Path(name), io.BytesIO(data)))
-
-
-def timing_of(data: bytes) -> tuple[float, float]:
-    """Tell the length, s, and the frame rate of a video in memory; a length of 0 where its header says nothing."""
-    with av.open(io.BytesIO(data), "r") as container:
-        stream = container.streams.video[0]
-        seconds = container.duration / av.time_base if container.duration else 0.0
-        return seconds, float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+def _rate_of(facts: dict[str, Any], default: float) -> float:
+    """Read the frame rate, Hz, that was told of a video."""
+    fps = facts.get("fps")
+    return float(fps) if isinstance(fps, int | float) and 0 < fps < 1e6 else default
 
 
 def frame_files(folder: Path) -> list[Path]:
@@ -168,117 +148,21 @@ def video_bytes(ending: str, stack: list[UInt8[np.ndarray, "h w 3"]], fps: float
     return buffer.getvalue()
 
 
-def _of_one_size(path: Path, frames: Iterator[UInt8[np.ndarray, "h w 3"]]) -> Generator[UInt8[np.ndarray, "h w 3"]]:
-    shape = None
-    for frame in frames:
-        shape = shape or frame.shape
-        if frame.shape != shape:
-            frame = cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
-        yield frame
-    if shape is None:
-        raise InputError(f"{path}: has no frames that can be decoded; check that it is a video")
-
-
-def _stream_frames(path: Path, file: BinaryIO | None = None) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    reformatter, count = VideoReformatter(), 0
-    try:
-        with av.open(str(path) if file is None else file, "r") as container:
-            if not container.streams.video:
-                raise InputError(f"{path}: has no video stream, expected a video")
-            stream = container.streams.video[0]
-            if stream.width * stream.height > LARGEST_PIXELS:
-                raise InputError(
-                    f"{path}: has {stream.width} x {stream.height} pixels per frame, expected at most "
-                    f"{LARGEST_PIXELS // 10**6} megapixels"
-                )
-            stream.codec_context.thread_count = 1
-            promised = _promised_frames(container, stream)
-            for frame in container.decode(stream):
-                yield _upright(rgb_pixels(frame, reformatter), frame.rotation)
-                count += 1
-            if 0 < count < 0.9 * promised:
-                raise BrokenVideoError(f"{path}: breaks off after {count} of {promised} frames")
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        if count:
-            raise BrokenVideoError(f"{path}: breaks off after {count} frames ({reason(error)})") from error
-        raise InputError(f"{path}: cannot be decoded ({reason(error)}), expected a video") from error
-
-
-def _promised_frames(container: InputContainer, stream: VideoStream) -> int:
-    """Count the frames that the header speaks of, by their number or by their duration; 0 if it says nothing."""
-    if stream.frames:
-        return stream.frames
-    if container.duration and stream.average_rate:
-        return int(container.duration / av.time_base * stream.average_rate)
-    return 0
-
-
-def _upright(pixels: UInt8[np.ndarray, "h w 3"], rotation: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Turn a frame by the display rotation (degrees, anticlockwise) to the nearest quarter."""
-    quarters = round(rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
-
-
-def _animation_frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-    """Show each image for as many frames as its duration asks for: writers merge images that are equal."""
-    count = 0
-    try:
-        step = min(_animation_durations(path))
-        with opened_image(path) as image:
-            for still in ImageSequence.Iterator(image):
-                pixels = rgb_on_white(still)
-                for _ in range(_repeats(still.info.get("duration", 0), step)):
-                    yield pixels
-                    count += 1
-    except InputError as error:
-        if count:
-            why = reason(error.__cause__ or error)
-            raise BrokenVideoError(f"{path}: breaks off after {count} frames ({why})") from error
-        raise
-
-
-def _repeats(duration: float, step: float) -> int:
-    # A pause of a minute in an animation is a title, not 6000 frames.
-    return min(max(1, round(duration / step)), 100) if step else 1
-
-
-def _animation_durations(path: Path) -> list[float]:
-    """List how long each image is shown, ms, up to the first one that is broken."""
-    durations: list[float] = []
-    try:
-        with opened_image(path) as image:
-            for still in ImageSequence.Iterator(image):
-                still.load()
-                durations.append(still.info.get("duration", 0))
-    except InputError:
-        if not durations:
-            raise
-    return durations
-
-
-def _folder_frames(path: Path) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+def _folder_frames(path: Path) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     files = frame_files(path)
     if not files:
         raise InputError(f"{path}: has no images, expected a folder of frames")
+    shape = None
     for count, file in enumerate(files):
         try:
-            yield read_image(file)
+            frame = read_image(file)
         except InputError as error:
             if count:
                 raise BrokenVideoError(f"{path}: breaks off after {count} frames ({error})") from error
             raise
-
-
-def _fps(path: Path) -> float:
-    if path.is_dir():
-        return DEFAULT_FPS
-    if path.suffix.lower() in ANIMATION_ENDINGS | {".png"}:
-        durations = _animation_durations(path)
-        frames = sum(_repeats(duration, min(durations)) for duration in durations)
-        return frames * 1000 / sum(durations) if sum(durations) else DEFAULT_FPS
-    with av.open(str(path), "r") as container:
-        stream = container.streams.video[0]
-        return float(stream.average_rate or stream.guessed_rate or DEFAULT_FPS)
+        shape = shape or frame.shape
+        is_other = frame.shape != shape
+        yield cv2.resize(frame, (shape[1], shape[0]), interpolation=cv2.INTER_AREA) if is_other else frame
 
 
 def _durations(count: int, fps: float, step_ms: int = 1) -> list[int]:

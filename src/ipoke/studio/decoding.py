@@ -1,163 +1,183 @@
-"""Files of visitors, decoded in a process of their own: what is wrong with one ends there."""
+"""Files of visitors, each opened in a process of its own, a few at a time.
+
+Every file is tried quickly first, with little memory; what takes longer or is larger is opened once more, thoroughly,
+one such file at a time. So a small picture waits for large and stalling ones of others only for moments.
+"""
 
 import asyncio
-import os
-import resource
-import threading
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context, parent_process
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
-import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from ipoke.data.images import image_of
-from ipoke.data.video import frames_of, timing_of
 from ipoke.errors import InputError
+from ipoke.reading.bounds import Bounds
+from ipoke.reading.memory import can_limit_memory
+from ipoke.reading.process import Opening, Result
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
 from ipoke.video_clip import beginning
 
 WHAT = "the file"
 """What errors call a visitor's file, whose name is not known."""
+T = TypeVar("T")
+
+
+class Saved(NamedTuple):
+    """A session that a file carries, not checked yet, and its pictures by the names of their fields."""
+
+    session: dict[str, Any]
+    pictures: dict[str, UInt8[np.ndarray, "h w 3"]]
 
 
 class Decoder:
-    """One process that decodes, started anew when a file ends or stalls it."""
+    """Opens visitors' files, in processes that end with them."""
+
+    is_limited = can_limit_memory()
+    """Whether this system bounds the memory of those processes."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.limits = limits
-        self._pool: ProcessPoolExecutor | None = None
-        self._turn = asyncio.Lock()
+        self._quick, self._thorough = asyncio.Semaphore(limits.quick_files), asyncio.Semaphore(1)
+        self._threads = ThreadPoolExecutor(limits.quick_files + 1, thread_name_prefix="decoding")
+        self._waiting: dict[str, int] = {}
 
-    async def picture(self, data: bytes) -> UInt8[np.ndarray, "h w 3"]:
+    async def picture(self, data: bytes, visitor: str = "") -> UInt8[np.ndarray, "h w 3"]:
         """Decode a picture, upright and at most as large as pictures are kept.
 
         Raises:
-            Problem: Not a picture, damaged, too large, or too slow to decode.
+            Problem: Not a picture, damaged, too large, or too slow to decode; or too many files wait.
         """
-        return await self._run(decode_picture, data, self.limits.pixels, self.limits.side)
+        return await self._run(visitor, partial(_opening, "picture", data, side=self.limits.side), _picture)
 
-    async def frame(self, data: bytes, seconds: float) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    async def frame(self, data: bytes, seconds: float, visitor: str = "") -> tuple[UInt8[np.ndarray, "h w 3"], float]:
         """Decode one frame of a video, and tell how long it is, s.
 
         Raises:
             Problem: As `picture`.
         """
-        return await self._run(decode_frame, data, seconds, self.limits.side)
+        opening = partial(_opening, "frame_at", data, seconds=seconds, side=self.limits.side)
+        return await self._run(visitor, opening, _frame)
 
-    async def clip(self, data: bytes, size: int, frames: int) -> UInt8[np.ndarray, "t s s 3"]:
+    async def clip(self, data: bytes, size: int, frames: int, visitor: str = "") -> UInt8[np.ndarray, "t s s 3"]:
         """Decode the first frames of a video, their middle square.
 
         Raises:
             Problem: As `picture`, or too few frames.
         """
-        return await self._run(decode_clip, data, size, frames)
+        return await self._run(visitor, partial(_opening, "video", data), partial(_clip, size=size, frames=frames))
 
-    async def _run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        async with self._turn:
-            if self._pool is None:
-                self._pool = ProcessPoolExecutor(
-                    1, mp_context=get_context("spawn"), initializer=begin_worker, initargs=(self.limits.worker_bytes,)
-                )
-            call = asyncio.get_running_loop().run_in_executor(self._pool, function, *arguments)
-            try:
-                return await asyncio.wait_for(call, self.limits.decode_seconds)
-            except TimeoutError as error:
-                self._kill()
-                raise Problem(415, f"{WHAT} takes more than {self.limits.decode_seconds:g} s to decode") from error
-            except BrokenProcessPool as error:
-                self._kill()
-                raise Problem(415, f"{WHAT} cannot be decoded; it may be damaged, or far too large") from error
-            except InputError as error:
-                raise Problem(415, str(error)) from error
+    async def saved(self, data: bytes, visitor: str = "") -> Saved:
+        """Read the session that a file carries.
+
+        Raises:
+            Problem: As `picture`, or it carries none.
+        """
+        return await self._run(visitor, partial(_opening, "saved", data, side=self.limits.side), _saved)
 
     def close(self) -> None:
-        """End the process once it has nothing to do."""
-        if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
-            self._pool = None
+        """End the threads that wait for processes."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _kill(self) -> None:
-        """End the process, whatever it does."""
-        if self._pool is not None:
-            for process in list((self._pool._processes or {}).values()):
-                process.kill()
-            self.close()
+    async def _run(
+        self, visitor: str, opening: Callable[[Bounds], Opening], read: Callable[[Iterator[Result]], T]
+    ) -> T:
+        """Open a file quickly, and thoroughly if that does not do."""
+        if self._waiting.get(visitor, 0) >= self.limits.files_per_visitor:
+            raise Problem(429, "files of yours are being opened; wait for one of them")
+        if sum(self._waiting.values()) >= self.limits.files:
+            raise Problem(429, "too many files are being opened; try again in a moment")
+        self._waiting[visitor] = self._waiting.get(visitor, 0) + 1
+        try:
+            async with self._quick:
+                try:
+                    return await self._attempt(
+                        opening, read, self.limits.quick_bytes, self.limits.quick_seconds, self.limits.quick_pixels
+                    )
+                except (TimeoutError, _TooLargeError):
+                    pass
+            async with self._thorough:
+                most = self.limits.pixels
+                return await self._attempt(opening, read, self.limits.file_bytes, self.limits.decode_seconds, most)
+        except TimeoutError as error:
+            raise Problem(415, f"{WHAT} takes more than {self.limits.decode_seconds:g} s to decode") from error
+        except InputError as error:
+            raise Problem(415, str(error)) from error
+        finally:
+            self._waiting[visitor] -= 1
+            if not self._waiting[visitor]:
+                del self._waiting[visitor]
 
-
-def begin_worker(size: int) -> None:
-    """Let this process have no more than so many bytes of memory, and no longer life than the server."""
-    resource.setrlimit(resource.RLIMIT_AS, (size, size))
-    cv2.setNumThreads(1)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def decode_picture(data: bytes, pixels: int, side: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Decode a picture.
-
-    Raises:
-        InputError: As of `ipoke.data.images.image_of`, or it has too many pixels or too few.
-    """
-    image = image_of(data, WHAT)
-    height, width = image.shape[:2]
-    if height * width > pixels:
-        raise InputError(f"{WHAT} has {width} x {height} px, expected at most {pixels / 1e6:g} megapixels")
-    return fitted(image, side)
-
-
-def decode_frame(data: bytes, seconds: float, side: int) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-    """Decode the frame at so many seconds, or the last one.
-
-    Raises:
-        InputError: As of `ipoke.data.video.frames_of`.
-    """
-    frames = frames_of(data, WHAT)
-    chosen = next(frames, None)
-    if chosen is None:
-        raise InputError(f"{WHAT} has no frames")
-    length, rate = timing_of(data)
-    skip = round(seconds * rate)
-    for count, frame in enumerate(frames, start=1):
-        if count > skip:
-            break
-        chosen = frame
-    return fitted(chosen, side), length
+    async def _attempt(
+        self,
+        opening: Callable[[Bounds], Opening],
+        read: Callable[[Iterator[Result]], T],
+        memory_bytes: int,
+        seconds: float,
+        most_pixels: int,
+    ) -> T:
+        loop = asyncio.get_running_loop()
+        bounds = Bounds(memory_bytes, math.ceil(self.limits.decode_seconds), self.limits.pixels, is_patient=True)
+        process = await loop.run_in_executor(self._threads, opening, bounds)
+        reading = loop.run_in_executor(self._threads, _read, process, read, most_pixels)
+        try:
+            return await asyncio.wait_for(asyncio.shield(reading), seconds)
+        finally:
+            process.end()  # whoever still reads from it meets its end
+            await asyncio.wait([reading])
 
 
-def decode_clip(data: bytes, size: int, frames: int) -> UInt8[np.ndarray, "t s s 3"]:
-    """Decode the first frames.
+class _TooLargeError(Exception):
+    """A file that is to be opened thoroughly."""
 
-    Raises:
-        InputError: As of `ipoke.data.video.frames_of`, or there are too few.
-    """
-    clip = beginning(frames_of(data, WHAT), size, frames)
+
+def _opening(operation: str, data: bytes, bounds: Bounds, **arguments: Any) -> Opening:
+    return Opening(operation, data, WHAT, bounds, **arguments)
+
+
+def _read(process: Opening, read: Callable[[Iterator[Result]], T], most_pixels: int) -> T:
+    with process:
+        return read(_within(process, most_pixels))
+
+
+def _within(process: Opening, most_pixels: int) -> Iterator[Result]:
+    for facts, pixels in process:
+        match facts:
+            case {"width": int(width), "height": int(height)} if width * height > most_pixels:
+                raise _TooLargeError
+        yield facts, pixels
+
+
+def _picture(results: Iterator[Result]) -> UInt8[np.ndarray, "h w 3"]:
+    return _frame(results)[0]
+
+
+def _frame(results: Iterator[Result]) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    length, image = 0.0, None
+    for facts, pixels in results:
+        length = facts.get("seconds", length)
+        image = pixels if pixels is not None else image
+    if image is None:
+        raise InputError(f"{WHAT}: has no picture")
+    return image, length if isinstance(length, float) and math.isfinite(length) else 0.0
+
+
+def _clip(results: Iterator[Result], size: int, frames: int) -> UInt8[np.ndarray, "t s s 3"]:
+    clip = beginning((pixels for _, pixels in results if pixels is not None), size, frames)
     if len(clip) < frames:
         raise InputError(f"{WHAT} has {len(clip)} frames, expected a video of at least {frames}")
     return clip
 
 
-def fitted(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Scale a picture down to at most ``side`` px.
-
-    Raises:
-        InputError: It is smaller than 8 px on a side.
-    """
-    height, width = image.shape[:2]
-    if min(height, width) < 8:
-        raise InputError(f"{WHAT} has {width} x {height} px, expected at least 8 x 8")
-    longest = max(height, width)
-    if longest <= side:
-        return image
-    size = max(8, round(width * side / longest)), max(8, round(height * side / longest))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+def _saved(results: Iterator[Result]) -> Saved:
+    session: dict[str, Any] = {}
+    pictures = {}
+    for facts, pixels in results:
+        session = facts.get("session", session)
+        if pixels is not None:
+            pictures[str(facts.get("picture"))] = pixels
+    return Saved(session if isinstance(session, dict) else {}, pictures)

@@ -14,15 +14,13 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 from pydantic import Field
 
-from ipoke.data.images import image_of
 from ipoke.data.video import video_bytes
-from ipoke.errors import InputError
 from ipoke.model import PokeModel
+from ipoke.reading.carrying import LARGEST_SESSION, carry
 from ipoke.render import film_strip, grid
 from ipoke.residual_terms import Given, Residual, Term
 from ipoke.session import FPS
 from ipoke.settings import Section
-from ipoke.studio.carrying import carried, carry
 from ipoke.studio.pictures import Picture
 from ipoke.studio.problem import Problem
 from ipoke.studio.questions import Keeping, Question, parsed
@@ -41,7 +39,6 @@ MEDIA = {
 """The formats, and their types."""
 TRACK_EVERY_PX = 4
 """Distance between followed points, px of the model; poked points come first."""
-LARGEST_SESSION = 8_000_000
 
 
 class StudioSession(Section):
@@ -75,25 +72,14 @@ def session_of(model: PokeModel, picture: Picture, asked: Keeping, start: Pictur
     )
 
 
-def reopened(
-    file: bytes,
-) -> tuple[StudioSession, UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h2 w2 3"] | None]:
-    """Read the session that a file carries, its picture, and the one that it began with where that is another.
+def checked(session: dict[str, Any]) -> StudioSession:
+    """Check a session that a file carried.
 
     Raises:
-        Problem: It carries none, or a damaged one.
+        Problem: It is damaged, or not one of the studio's.
     """
-    payload = carried(file, 2 * LARGEST_SESSION)
-    if payload is None:
-        raise Problem(415, "the file carries no session of the studio; open one that the studio wrote")
-    session = parsed(StudioSession, payload)
-    try:
-        image = image_of(base64.b64decode(session.image_png, validate=True), "the session's picture")
-        if session.start_png is None:
-            return session, image, None
-        return session, image, image_of(base64.b64decode(session.start_png, validate=True), "the session's start")
-    except (InputError, ValueError) as error:
-        raise Problem(415, f"the session's picture is damaged ({error})") from error
+    pictures = {"image_png": "", "start_png": None}
+    return parsed(StudioSession, json.dumps(session | pictures, allow_nan=False).encode())
 
 
 def kept(

@@ -33,8 +33,18 @@ class Limits(NamedTuple):
     """After which a picture that nobody asked for is forgotten."""
     decode_seconds: float = 20.0
     """After which a file that does not finish decoding is refused."""
-    worker_bytes: int = 2_000_000_000
-    """Memory of the process that decodes."""
+    file_bytes: int = 1_400_000_000
+    """Memory of a process that opens a file, beyond what it begins with."""
+    quick_seconds: float = 1.0
+    """After which a file has to wait until it can be opened thoroughly."""
+    quick_bytes: int = 300_000_000
+    quick_pixels: int = 13_000_000
+    """Of a picture or a frame that is opened quickly."""
+    quick_files: int = 2
+    """Opened at a time."""
+    files: int = 16
+    """Opened or waiting to be, of all visitors."""
+    files_per_visitor: int = 3
 
 
 LIMITS = Limits()

@@ -19,7 +19,7 @@ from ipoke.model import PokeModel, bundled_stills
 from ipoke.studio.answers import Answers
 from ipoke.studio.decoding import Decoder
 from ipoke.studio.guard import Guard
-from ipoke.studio.keeping import MEDIA, commands, kept, png, reopened, session_of
+from ipoke.studio.keeping import MEDIA, checked, commands, kept, png, session_of
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.pictures import Picture, Pictures
 from ipoke.studio.problem import Problem
@@ -68,7 +68,9 @@ class Studio:
     async def add_picture(self, request: Request) -> Response:
         """Take a picture."""
         data = await body(request, self.limits.upload_bytes)
-        return JSONResponse(self.pictures.add(await self.decoder.picture(data), "picture.png").about())
+        return JSONResponse(
+            self.pictures.add(await self.decoder.picture(data, self._visitor(request)), "picture.png").about()
+        )
 
     async def give_picture(self, request: Request) -> Response:
         """Give a picture back."""
@@ -78,7 +80,7 @@ class Studio:
         """Take one frame of a video as a picture."""
         seconds = number(request, "at", 0.0)
         data = await body(request, self.limits.video_bytes)
-        image, length = await self.decoder.frame(data, seconds)
+        image, length = await self.decoder.frame(data, seconds, self._visitor(request))
         return JSONResponse({**self.pictures.add(image, "frame.png").about(), "seconds": length})
 
     async def preview(self, request: Request) -> Response:
@@ -105,7 +107,7 @@ class Studio:
         id_ = request.query_params.get("picture", "")
         self.pictures.get(id_)
         data = await body(request, self.limits.video_bytes)
-        clip = await self.decoder.clip(data, self.model.size, self.model.frames + 1)
+        clip = await self.decoder.clip(data, self.model.size, self.model.frames + 1, self._visitor(request))
         return await self._lines(request, id_, self.answers.transfer, clip)
 
     async def go_on(self, request: Request) -> Response:
@@ -132,11 +134,16 @@ class Studio:
 
     async def reopen(self, request: Request) -> Response:
         """Open the session that a file carries."""
-        session, image, start = reopened(await body(request, self.limits.video_bytes))
+        data = await body(request, self.limits.video_bytes)
+        saved = await self.decoder.saved(data, self._visitor(request))
+        session, image = checked(saved.session), saved.pictures.get("image_png")
         question = session.question.model_dump(mode="json")
         if session.question.picture not in {picture.id for picture in self.pictures.bundled()}:
+            if image is None:
+                raise Problem(415, "the session's picture is missing; open a file that the studio wrote")
             question["picture"] = self.pictures.add(image, session.name).id
         about = self.pictures.get(question["picture"]).about()
+        start = saved.pictures.get("start_png")
         began = self.pictures.add(start, session.name).about() if start is not None else None
         is_same = session.model_sha256 == self.model.sha256
         facts = {"question": question, "history": session.history, "start": began, "same_model": is_same}
@@ -153,8 +160,10 @@ class Studio:
 
     def _job(self, request: Request, kind: str, id_: str, answer: Callable[..., Steps], *arguments: Any) -> Job:
         picture: Picture = self.pictures.get(id_)
-        visitor = request.headers.get("x-visitor", "")[:64] or (request.client.host if request.client else "")
-        return self.turns.add(visitor, kind, partial(answer, picture, *arguments))
+        return self.turns.add(self._visitor(request), kind, partial(answer, picture, *arguments))
+
+    def _visitor(self, request: Request) -> str:
+        return request.headers.get("x-visitor", "")[:64] or (request.client.host if request.client else "")
 
     async def _one(self, request: Request, kind: str, id_: str, answer: Callable[..., Steps], *arguments: Any) -> Any:
         job = self._job(request, kind, id_, answer, *arguments)

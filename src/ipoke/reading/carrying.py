@@ -8,9 +8,17 @@ from collections.abc import Iterator
 
 from PIL import Image, PngImagePlugin
 
+from ipoke.reading.formats import PICTURES
+
 MARK = b"ipoke-studio-1\n"
 BOX = b"ipoke-studio-v1\n"
 """Sixteen bytes that tell our box of an MP4 file from others of type uuid."""
+MOST_BOXES = 10_000
+"""Of an MP4 file, or chunks of a WebP file, that are looked through."""
+LARGEST_SESSION = 8_000_000
+"""Of each of its pictures, in base64."""
+LARGEST_TRACKS = 64_000_000
+PICTURE_FIELDS = ("image_png", "start_png")
 VOID = b"\xec"
 """The element of a WebM file whose content every reader skips."""
 
@@ -56,23 +64,22 @@ def carried(file: bytes, largest: int) -> bytes | None:
         elif file[:4] == b"GIF8":
             found = _in_comment(file)
         elif file[:4] == b"\x89PNG":
-            text = Image.open(io.BytesIO(file)).info.get("ipoke-studio")
-            found = text.encode() if isinstance(text, str) else None
+            found = _in_text(file)
         elif file[:4] == b"PK\x03\x04":
             found = _in_zip(file, largest)
         else:
-            found = json.dumps(json.loads(file)["session"]).encode()
-    except (ValueError, KeyError, TypeError, IndexError, OSError, struct.error, zipfile.BadZipFile):
+            found = _in_tracks(file)
+    except (ValueError, KeyError, TypeError, IndexError, OSError, RecursionError, struct.error, zipfile.BadZipFile):
         return None
     return found if found is not None and len(found) <= largest else None
 
 
 def _in_boxes(file: bytes) -> bytes | None:
     at = 0
-    while at + 8 <= len(file):
-        size, kind = struct.unpack(">I4s", file[at : at + 8])
+    for _ in range(MOST_BOXES):
+        size, kind = struct.unpack_from(">I4s", file, at)
         if size == 1:
-            (size,) = struct.unpack(">Q", file[at + 8 : at + 16])
+            (size,) = struct.unpack_from(">Q", file, at + 8)
         if size < 8:
             return None
         if kind == b"uuid" and file[at + 8 : at + 24] == BOX:
@@ -83,12 +90,23 @@ def _in_boxes(file: bytes) -> bytes | None:
 
 def _in_chunks(file: bytes) -> bytes | None:
     at = 12
-    while at + 8 <= len(file):
-        kind, size = struct.unpack("<4sI", file[at : at + 8])
+    for _ in range(MOST_BOXES):
+        kind, size = struct.unpack_from("<4sI", file, at)
         if kind == b"IPKE":
             return _after(file[at + 8 : at + 8 + size], MARK)
         at += 8 + size + size % 2
     return None
+
+
+def _in_text(file: bytes) -> bytes | None:
+    text = Image.open(io.BytesIO(file), formats=PICTURES).info.get("ipoke-studio")
+    return text.encode() if isinstance(text, str) else None
+
+
+def _in_tracks(file: bytes) -> bytes | None:
+    if len(file) > LARGEST_TRACKS:
+        return None
+    return json.dumps(json.loads(file)["session"]).encode()
 
 
 def _in_comment(file: bytes) -> bytes | None:
@@ -106,10 +124,10 @@ def _blocks(file: bytes, at: int) -> Iterator[bytes]:
 
 
 def _in_zip(file: bytes, largest: int) -> bytes | None:
-    with zipfile.ZipFile(io.BytesIO(file)) as archive:
-        if archive.getinfo("session.json").file_size > largest:
-            return None
-        return archive.read("session.json")
+    """Read the session of an archive, whatever its directory says of sizes."""
+    with zipfile.ZipFile(io.BytesIO(file)) as archive, archive.open("session.json") as session:
+        text = session.read(largest + 1)
+    return text if len(text) <= largest else None
 
 
 def _after(data: bytes, mark: bytes) -> bytes | None:
