@@ -1,5 +1,6 @@
 """Operations that do what a file might make a decoder do; known only to nurseries of the tests."""
 
+import io
 import os
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from ipoke.reading.messages import LENGTHS
 PIXELS = np.zeros((4, 5, 3), np.uint8)
 
 
-def facts(file, bounds):
+def facts(file, bounds, folder="nowhere"):
     """Tell about the process itself."""
+    path = Path(folder) / "written"
     try:
-        Path("/tmp/written-by-a-decoder").write_bytes(b"x")
+        path.write_bytes(b"x")
         wrote = True
     except OSError:
         wrote = False
@@ -27,6 +29,7 @@ def facts(file, bounds):
             "torch": "torch" in sys.modules,
             "path": os.environ.get("PATH"),
             "wrote": wrote,
+            "made": path.exists(),
             "group": os.getpgid(0),
             "number": os.getpid(),
             "files": len(open_files),
@@ -78,6 +81,14 @@ def raw(file, bounds, text="", pixels=0):
     yield {}, None
 
 
+def picture(file, bounds, side=None):
+    """Take two seconds for pictures that begin with a word."""
+    stalls = file.read(5) == b"STALL"
+    if stalls:
+        time.sleep(2)
+    yield from operations.picture(io.BytesIO(file.read()) if stalls else file, bounds, side)
+
+
 operations.OPERATIONS.update(
-    {function.__name__: function for function in (facts, stall, child, greedy, crash, endless, raw)}
+    {function.__name__: function for function in (facts, stall, child, greedy, crash, endless, raw, picture)}
 )

@@ -16,7 +16,7 @@ from ipoke.reading.messages import ANSWER, COMMAND, END, START
 
 PACKAGES = Path(__file__).parents[2]
 """The folder that this package lies in."""
-BEGIN = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ipoke.reading.worker import {0}; {0}(sys.argv[1])"
+BEGIN: str = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ipoke.reading.worker import {0}; {0}(sys.argv[1])"
 START_SECONDS = 60.0
 """Within which a nursery must be ready."""
 

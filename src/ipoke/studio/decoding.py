@@ -120,15 +120,36 @@ class Decoder:
         seconds: float,
         most_pixels: int,
     ) -> T:
-        loop = asyncio.get_running_loop()
         bounds = Bounds(memory_bytes, math.ceil(self.limits.decode_seconds), self.limits.pixels, is_patient=True)
-        process = await loop.run_in_executor(self._threads, opening, bounds)
-        reading = loop.run_in_executor(self._threads, _read, process, read, most_pixels)
+        attempt = _Attempt(opening, bounds, most_pixels)
+        reading = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run, read)
         try:
             return await asyncio.wait_for(asyncio.shield(reading), seconds)
         finally:
-            process.end()  # whoever still reads from it meets its end
+            attempt.end()
             await asyncio.wait([reading])
+            if not reading.cancelled():
+                reading.exception()  # of somebody who does not wait any more
+
+
+class _Attempt:
+    """A file that is opened on a thread, until it is ended from another."""
+
+    def __init__(self, opening: Callable[[Bounds], Opening], bounds: Bounds, most_pixels: int) -> None:
+        self._opening, self._bounds, self._most_pixels = opening, bounds, most_pixels
+        self._process: Opening | None = None
+        self._is_over = False
+
+    def run(self, read: Callable[[Iterator[Result]], T]) -> T:
+        with self._opening(self._bounds) as self._process:
+            if self._is_over:
+                raise InputError(f"{WHAT}: given up")
+            return read(_within(self._process, self._most_pixels))
+
+    def end(self) -> None:
+        self._is_over = True
+        if self._process is not None:
+            self._process.end()
 
 
 class _TooLargeError(Exception):
@@ -137,11 +158,6 @@ class _TooLargeError(Exception):
 
 def _opening(operation: str, data: bytes, bounds: Bounds, **arguments: Any) -> Opening:
     return Opening(operation, data, WHAT, bounds, **arguments)
-
-
-def _read(process: Opening, read: Callable[[Iterator[Result]], T], most_pixels: int) -> T:
-    with process:
-        return read(_within(process, most_pixels))
 
 
 def _within(process: Opening, most_pixels: int) -> Iterator[Result]:
