@@ -49,6 +49,7 @@ def serve(
     import torch
 
     from ipoke.model import load
+    from ipoke.reading.memory import can_limit_memory
     from ipoke.studio.listening import listen
 
     token = token or (None if is_local else secrets.token_urlsafe(24))
@@ -62,6 +63,8 @@ def serve(
     )
     out.print(f"the studio is open at {address}{f'#token={token}' if token else ''}")
     out.file.flush()
+    if not can_limit_memory():
+        err.print("this system lets no process limit its memory: a file that a visitor sends may take all there is")
     err.print("Ctrl-C closes it")
     # The server ends by itself when it is told to; the signal that told it would end the process once more.
     with contextlib.suppress(KeyboardInterrupt), until_told_again(signal.SIGTERM):

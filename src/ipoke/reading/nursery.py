@@ -17,6 +17,7 @@ from ipoke.reading.messages import ANSWER, COMMAND, END, START
 PACKAGES = Path(__file__).parents[2]
 """The folder that this package lies in."""
 BEGIN: str = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ipoke.reading.worker import {0}; {0}(sys.argv[1])"
+CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds")
 START_SECONDS = 60.0
 """Within which a nursery must be ready."""
 
@@ -35,9 +36,19 @@ def start(request: bytes, source: int, results: int) -> Process:
     Raises:
         InputError: The system lets no process start.
     """
-    if not (hasattr(os, "fork") and hasattr(socket, "send_fds")):
+    if not CAN_FORK:
         return Alone(request, source, results)
     return _nursery().start(request, source, results)
+
+
+def get_ready() -> None:
+    """Have a nursery, where this system has them, before the first file comes.
+
+    Raises:
+        InputError: The system lets no process start.
+    """
+    if CAN_FORK:
+        _nursery()
 
 
 class Alone:

@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 from ipoke.errors import InputError
 from ipoke.reading.bounds import Bounds
 from ipoke.reading.memory import can_limit_memory
+from ipoke.reading.nursery import get_ready
 from ipoke.reading.process import Opening, Result
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
@@ -45,6 +46,14 @@ class Decoder:
         self._quick, self._thorough = asyncio.Semaphore(limits.quick_files), asyncio.Semaphore(1)
         self._threads = ThreadPoolExecutor(limits.quick_files + 1, thread_name_prefix="decoding")
         self._waiting: dict[str, int] = {}
+
+    async def begin(self) -> None:
+        """Have a process ready from which those for files are made, which takes half a second.
+
+        Raises:
+            InputError: The system lets none start.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._threads, get_ready)
 
     async def picture(self, data: bytes, visitor: str = "") -> UInt8[np.ndarray, "h w 3"]:
         """Decode a picture, upright and at most as large as pictures are kept.

@@ -193,6 +193,7 @@ def make_app(studio: Studio, token: str | None = None) -> Starlette:
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
+        await studio.decoder.begin()
         studio.turns.start()
         yield
         await studio.turns.stop()
