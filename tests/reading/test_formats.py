@@ -7,9 +7,9 @@ import zlib
 import av
 import numpy as np
 import pytest
-import small_files
 from PIL import Image
 
+import small_files
 from ipoke.data.images import image_of, read_image
 from ipoke.data.video import read_frames
 from ipoke.errors import InputError
@@ -76,15 +76,14 @@ def test_each_of_two_gates_keeps_a_list_of_files_out(tmp_path, monkeypatch):
     assert try_concat(tmp_path) == 6
 
 
-def test_pillow_is_told_the_formats(monkeypatch):
+def test_pillow_is_told_the_formats():
     with pytest.raises(InputError, match="not an image"):
         stills.read_still(io.BytesIO(small_files.EPS), Bounds())
     ico = io.BytesIO()
     Image.fromarray(small_files.picture(32, 32)).save(ico, "ICO")
-    with pytest.raises(InputError, match="PNG, JPEG, WebP, GIF, BMP, TIFF or PPM"):
+    with pytest.raises(InputError, match="PNG, JPEG, WEBP, GIF, BMP, TIFF or PPM"):
         image_of(ico.getvalue(), "a.ico")
-    monkeypatch.setattr(stills, "PICTURES", (*PICTURES, "ICO"))
-    assert stills.read_still(ico, Bounds()).shape == (32, 32, 3)
+    assert stills.read_still(ico, Bounds(pictures=(*PICTURES, "ICO"))).shape == (32, 32, 3)
 
 
 def test_a_codec_that_is_not_listed_is_named(tmp_path):

@@ -20,7 +20,7 @@ from ipoke.reading.memory import can_limit_memory
 from ipoke.reading.process import BrokenVideoError, Opening
 from misbehaving import misbehaving
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="nurseries need fork; this system has none")
+pytestmark = pytest.mark.skipif(not nursery.CAN_FORK, reason="no process can be forked safely on this system")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -40,6 +40,12 @@ def test_no_file_reaches_another(visitor, call, name):
     assert len(answer.json()["error"]) < 300
 
 
+@pytest.mark.parametrize("name", ["a.tiff", "a.ppm"])
+def test_pictures_that_no_browser_shows_are_refused(visitor, name):
+    answer = visitor.post("/api/pictures", content=small_files.STILLS[name]())
+    assert (answer.status_code, "PNG, JPEG, WEBP, GIF or BMP" in answer.text) == (415, True)
+
+
 def test_good_files_are_taken(visitor):
     assert visitor.post("/api/pictures", content=small_files.STILLS["a.webp"]()).json()["width"] == 32
     frame = visitor.post("/api/frame?at=0.1", content=small_files.VIDEOS["a.mkv"]()).json()

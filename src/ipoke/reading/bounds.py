@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from ipoke.reading.formats import PICTURES
+
 
 class Bounds(NamedTuple):
     """Largest numbers for one file."""
@@ -14,5 +16,7 @@ class Bounds(NamedTuple):
     """Of a picture or a frame: more would fill the memory."""
     side_px: int = 32_000
     """Of a picture or a frame."""
+    pictures: tuple[str, ...] = PICTURES
+    """Formats of pictures that are opened, by Pillow's names."""
     is_patient: bool = False
     """Whether it lets everything else on the machine go first."""

@@ -3,9 +3,12 @@
 No format here names another file or an address, asks for a device, or is handed to another program.
 """
 
-PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-"""Of still pictures and animations, by Pillow's names."""
-PICTURE_WORDS = "PNG, JPEG, WebP, GIF, BMP, TIFF or PPM"
+from collections.abc import Sequence
+
+VISITORS_PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+"""Of still pictures and animations, by Pillow's names: what browsers show."""
+PICTURES = (*VISITORS_PICTURES, "TIFF", "PPM")
+"""The same, and those of a person's own files."""
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
 """Of videos, by FFmpeg's names of its demuxers."""
 CONTAINER_WORDS = "MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV, 3GP or Ogg"
@@ -23,6 +26,15 @@ _PICTURE_STARTS = (
 )
 HEAD_BYTES = 16
 """How much of a file `is_picture` looks at."""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Write names as a list for people.
+
+    >>> listed(("PNG", "JPEG", "GIF"))
+    'PNG, JPEG or GIF'
+    """
+    return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
 def is_picture(head: bytes) -> bool:

@@ -17,7 +17,8 @@ from ipoke.reading.messages import ANSWER, COMMAND, END, START
 PACKAGES = Path(__file__).parents[2]
 """The folder that this package lies in."""
 BEGIN: str = "import sys; sys.path.insert(0, sys.argv.pop(1)); from ipoke.reading.worker import {0}; {0}(sys.argv[1])"
-CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds")
+CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
+"""Whether there are nurseries here; libraries of macOS do not bear to be forked."""
 START_SECONDS = 60.0
 """Within which a nursery must be ready."""
 

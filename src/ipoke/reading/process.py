@@ -124,9 +124,9 @@ def _as_file(source: BinaryIO | bytes) -> Generator[BinaryIO]:
     if not isinstance(source, bytes):
         yield source
         return
-    if hasattr(os, "memfd_create"):
+    try:
         file: BinaryIO = os.fdopen(os.memfd_create("given"), "w+b")
-    else:
+    except (AttributeError, OSError):  # not on Linux, or not allowed in a container
         file = tempfile.TemporaryFile()  # noqa: SIM115
     with file:
         file.write(source)

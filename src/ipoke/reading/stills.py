@@ -13,7 +13,7 @@ from PIL import Image, ImageFile, ImageSequence, UnidentifiedImageError
 from ipoke.errors import InputError
 from ipoke.files import reason
 from ipoke.reading.bounds import Bounds
-from ipoke.reading.formats import PICTURE_WORDS, PICTURES
+from ipoke.reading.formats import listed
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 ORIENTATION = 0x0112
@@ -140,11 +140,11 @@ def opened(file: BinaryIO, bounds: Bounds) -> Generator[Image.Image]:
         file.seek(0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with Image.open(file, formats=PICTURES) as image:
+            with Image.open(file, formats=bounds.pictures) as image:
                 check_size(*image.size, bounds)
                 yield image
     except UnidentifiedImageError as error:
-        raise InputError(f"is not an image that can be read; expected {PICTURE_WORDS}") from error
+        raise InputError(f"is not an image that can be read; expected {listed(bounds.pictures)}") from error
     except Image.DecompressionBombError as error:
         raise InputError(f"is far larger than {bounds.pixels // 10**6} megapixels; make it smaller") from error
     except InputError:

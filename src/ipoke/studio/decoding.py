@@ -16,6 +16,7 @@ from jaxtyping import UInt8
 
 from ipoke.errors import InputError
 from ipoke.reading.bounds import Bounds
+from ipoke.reading.formats import VISITORS_PICTURES
 from ipoke.reading.memory import can_limit_memory
 from ipoke.reading.nursery import get_ready
 from ipoke.reading.process import Opening, Result
@@ -129,7 +130,13 @@ class Decoder:
         seconds: float,
         most_pixels: int,
     ) -> T:
-        bounds = Bounds(memory_bytes, math.ceil(self.limits.decode_seconds), self.limits.pixels, is_patient=True)
+        bounds = Bounds(
+            memory_bytes,
+            silence_s=math.ceil(self.limits.decode_seconds),
+            pixels=self.limits.pixels,
+            pictures=VISITORS_PICTURES,
+            is_patient=True,
+        )
         attempt = _Attempt(opening, bounds, most_pixels)
         reading = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run, read)
         try:
