@@ -4,7 +4,9 @@ import pytest
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.pictures import Pictures
 from ipoke.studio.problem import Problem
+from ipoke.studio.visitors import Visitor
 
+ME = Visitor("192.0.2.1", "me")
 IMAGE = np.zeros((16, 16, 3), np.uint8)
 
 
@@ -15,7 +17,7 @@ def make(now, **limits):
 def test_pictures_are_forgotten_when_nobody_asks_for_them():
     now = [0.0]
     pictures = make(now, picture_seconds=100)
-    kept, left = pictures.add(IMAGE, "kept"), pictures.add(IMAGE, "left")
+    kept, left = pictures.add(IMAGE, "kept", ME), pictures.add(IMAGE, "left", ME)
     now[0] = 80
     assert pictures.get(kept.id) is kept
     now[0] = 150
@@ -28,11 +30,11 @@ def test_pictures_are_forgotten_when_nobody_asks_for_them():
 
 def test_the_one_that_was_asked_for_longest_ago_gives_way():
     now = [0.0]
-    pictures = make(now, pictures=2)
-    first, second = pictures.add(IMAGE, "1"), pictures.add(IMAGE, "2")
+    pictures = make(now, pictures_per_visitor=2)
+    first, second = pictures.add(IMAGE, "1", ME), pictures.add(IMAGE, "2", ME)
     now[0] = 1
     pictures.get(first.id)
-    pictures.add(IMAGE, "3")
+    pictures.add(IMAGE, "3", ME)
     assert pictures.get(first.id) is first
     with pytest.raises(Problem):
         pictures.get(second.id)
@@ -41,6 +43,6 @@ def test_the_one_that_was_asked_for_longest_ago_gives_way():
 
 def test_names_cannot_be_guessed():
     pictures = make([0.0])
-    names = {pictures.add(IMAGE, "x").id for _ in range(20)}
+    names = {pictures.add(IMAGE, "x", ME).id for _ in range(20)}
     assert len(names) == 20
     assert all(len(name) == 24 for name in names)
