@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import resource
+import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -58,7 +60,9 @@ class Connections:
         if crowded and not idle:
             return False
         if idle:
-            min(idle, key=lambda one: (one.is_receiving, one.since)).transport.abort()
+            gone = min(idle, key=lambda one: (one.is_receiving, one.since))
+            self.leave(gone)  # now, so that the next to come in the same moment makes another one give way
+            gone.cut()
         self._open.add(new)
         if self._looking is None:
             self._look()
@@ -124,7 +128,7 @@ class Connection(H11Protocol):
             super().data_received(data)
         except Exception:
             _log.exception("a request could not be read")
-            self.transport.abort()
+            self.cut()
         if self.cycle is not before:
             self.since, self._received = self.door.clock(), len(data)
 
@@ -153,10 +157,10 @@ class Connection(H11Protocol):
         waited = now - self.since
         if self._refused_since is not None:
             if now - self._refused_since > LINGER_S:
-                self.transport.abort()
+                self.cut()
         elif self._unread_since is not None:
             if now - self._unread_since > limits.write_seconds:
-                self.transport.abort()
+                self.cut()
         elif self.is_receiving:
             is_slow = waited > limits.body_grace_seconds and self._received < limits.body_rate * waited
             if is_slow or waited > limits.body_seconds:
@@ -164,11 +168,18 @@ class Connection(H11Protocol):
         elif (self.cycle is None or self.cycle.response_complete) and waited > limits.header_seconds:
             self._refuse(408, f"no request came within {limits.header_seconds:g} s")
 
+    def cut(self) -> None:
+        """Close at once; what was written and not read is thrown away, by the system too."""
+        one = self.transport.get_extra_info("socket")
+        if one is not None and not self.transport.is_closing():
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
     def _refuse(self, status: int, words: str) -> None:
         """Say why and close, unless an answer is under way, which would be garbled."""
         self._refused_since = self.door.clock()
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
-            self.transport.abort()
+            self.cut()
             return
         self.transport.write(refusal(status, words))
         self.transport.close()

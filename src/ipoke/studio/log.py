@@ -54,5 +54,5 @@ def log_sparingly(stream: TextIO) -> None:
     handler = Sparing(stream)
     for name in NAMES:
         logger = logging.getLogger(name)
-        logger.handlers, logger.propagate = [handler], False
+        logger.handlers[:], logger.propagate = [handler], False
         logger.setLevel(logging.WARNING)
