@@ -1,10 +1,12 @@
 """Measure how long the studio takes to answer a hand: in a browser, over HTTP, and for several visitors at once.
 
     python benchmarks/studio.py --out results.json
+    python benchmarks/studio.py --attack --out results.json
 
 Needs the extras ui and browser, and chromium; without them the browser's figures are left out. Every figure is the
 median of rounds in which all ways take turns. "from nothing" is the way without anything kept from drag to drag: a
-whole clip is drawn for every preview. Leave the machine idle meanwhile.
+whole clip is drawn for every preview. With --attack, what an honest visitor waits beside others who mean harm, and the
+memory that the server takes: two minutes, loopback only. Leave the machine idle meanwhile.
 """
 
 import argparse
@@ -27,6 +29,7 @@ from ipoke.bench.machine import describe
 from ipoke.model import bundled_stills
 from ipoke.open_picture import Asked
 from ipoke.residual_terms import plain_terms
+from studio_attack import attack
 
 DRAGS = {
     "still": ((38, 137), (0, 36)),
@@ -208,12 +211,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--attack", action="store_true", help="measure beside visitors who mean harm, nothing else")
     asked = parser.parse_args()
-    results = {"machine": describe(), "in_process": in_process(asked.rounds)}
-    with serving() as address:
-        results["over_http"] = over_http(address, asked.rounds)
-        if CHROMIUM is not None:
-            results["in_browser"] = in_browser(address, asked.rounds)
+    results: dict[str, dict] = {"machine": describe()}
+    if asked.attack:
+        results["attack"] = attack()
+    else:
+        results["in_process"] = in_process(asked.rounds)
+        with serving() as address:
+            results["over_http"] = over_http(address, asked.rounds)
+            if CHROMIUM is not None:
+                results["in_browser"] = in_browser(address, asked.rounds)
     for part, figures in results.items():
         print(part)
         for name, value in figures.items():

@@ -13,6 +13,8 @@ TARGET = (230, 57, 70)
 PIN = (29, 53, 87)
 OUTLINE = (255, 255, 255)
 GAP = (255, 255, 255)
+HELD_FIRST, HELD_LAST = 3, 4
+"""Frames for which a grid holds its first and its last one, beside their own."""
 LEAST_SIDE = 256
 """Small clips are shown enlarged to about this many px."""
 
@@ -64,16 +66,27 @@ def film_strip(
     clips: UInt8[np.ndarray, "n t h w 3"], pokes: Sequence[Poke], *, columns: int = 6
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Lay samples out as rows of frames in time: arrows on the first frame, target dots on the last."""
-    frames = clips.shape[1]
-    chosen = np.unique(np.linspace(0, frames - 1, min(columns, frames)).round().astype(int))
-    factor = max(1, round(LEAST_SIDE / 2 / max(clips.shape[2:4])))
-    rows = []
-    for clip in clips:
-        shown = list(enlarged(clip[chosen], factor))
-        shown[0] = draw_pokes(shown[0], pokes, factor)
-        shown[-1] = draw_targets(shown[-1], pokes, factor)
-        rows.append(_joined(shown, axis=1))
-    return _joined(rows, axis=0)
+    chosen = strip_frames(clips.shape[1], columns)
+    return _joined([film_row(clip[chosen], pokes) for clip in clips], axis=0)
+
+
+def strip_frames(frames: int, columns: int = 6) -> list[int]:
+    """Choose the frames of a film strip, evenly in time."""
+    return np.unique(np.linspace(0, frames - 1, min(columns, frames)).round().astype(int)).tolist()
+
+
+def film_row(frames: UInt8[np.ndarray, "t h w 3"], pokes: Sequence[Poke]) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Lay frames of one sample out as a row of a film strip."""
+    factor = max(1, round(LEAST_SIDE / 2 / max(frames.shape[1:3])))
+    shown = list(enlarged(frames, factor))
+    shown[0] = draw_pokes(shown[0], pokes, factor)
+    shown[-1] = draw_targets(shown[-1], pokes, factor)
+    return _joined(shown, axis=1)
+
+
+def gap_below(row: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "g w 3"]:
+    """Give the narrow gap between two rows."""
+    return np.broadcast_to(np.array(GAP, np.uint8), (_gap(row.shape[0]), *row.shape[1:]))
 
 
 def grid(
@@ -88,29 +101,31 @@ def grid(
     columns = columns or min(3, samples + 1)
     asked = draw_pokes(enlarged(clips[0, :1], factor)[0], pokes, factor)
     panels = [np.broadcast_to(asked, (frames, *asked.shape)), *(enlarged(clip, factor) for clip in clips)]
-    blank = np.full_like(panels[1], 255)
-    while len(panels) % columns:
-        panels.append(blank)
-    played = []
-    for frame in range(frames):
-        rows = [
-            _joined([panel[frame] for panel in panels[start : start + columns]], axis=1)
-            for start in range(0, len(panels), columns)
-        ]
-        played.append(_joined(rows, axis=0))
-    return np.stack([played[0]] * 3 + played + [played[-1]] * 4)
+    played = [side_by_side([panel[frame] for panel in panels], columns) for frame in range(frames)]
+    return np.stack([played[0]] * HELD_FIRST + played + [played[-1]] * HELD_LAST)
+
+
+def side_by_side(panels: Sequence[UInt8[np.ndarray, "h w 3"]], columns: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """Set pictures of one size in rows of so many; places that are left are white."""
+    blank = np.full_like(panels[0], 255)
+    panels = [*panels, *[blank] * (-len(panels) % columns)]
+    rows = [_joined(panels[start : start + columns], axis=1) for start in range(0, len(panels), columns)]
+    return _joined(rows, axis=0)
 
 
 def _joined(parts: list[UInt8[np.ndarray, "h w 3"]], axis: int) -> UInt8[np.ndarray, "h w 3"]:
     """Set pictures side by side (axis 1) or below each other (axis 0) with a narrow gap."""
-    gap = max(2, parts[0].shape[axis] // 64)
     shape = list(parts[0].shape)
-    shape[axis] = gap
+    shape[axis] = _gap(shape[axis])
     spacer = np.broadcast_to(np.array(GAP, np.uint8), shape)
     spaced = [parts[0]]
     for part in parts[1:]:
         spaced += [spacer, part]
     return np.concatenate(spaced, axis)
+
+
+def _gap(side: int) -> int:
+    return max(2, side // 64)
 
 
 def _point(x: float, y: float) -> tuple[int, int]:

@@ -7,15 +7,16 @@ from functools import partial
 
 import numpy as np
 import pytest
-import small_files
-from misbehaving import misbehaving
 from PIL import Image
 
+import small_files
 from ipoke.reading.process import Opening
 from ipoke.studio import decoding
 from ipoke.studio.decoding import Decoder
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem
+from ipoke.studio.visitors import Visitor
+from misbehaving import misbehaving
 
 pytestmark = pytest.mark.skipif(not decoding.Decoder.is_limited, reason="this system lets no process limit its memory")
 SLOW = b"STALL" + small_files.still("PNG")
@@ -84,10 +85,10 @@ def test_small_pictures_pass_those_that_stall():
 
     async def go():
         decoder = Decoder(LIMITS_HERE)
-        slow = [asyncio.create_task(decoder.picture(SLOW, visitor)) for visitor in ("x", "y", "z")]
+        slow = [asyncio.create_task(decoder.picture(SLOW, Visitor("", visitor))) for visitor in ("x", "y", "z")]
         await asyncio.sleep(0.1)
         began = time.monotonic()
-        await decoder.picture(picture(9, 9), "honest")
+        await decoder.picture(picture(9, 9), Visitor("", "honest"))
         waited = time.monotonic() - began
         shapes = [image.shape for image in await asyncio.gather(*slow)]
         return waited, shapes
@@ -110,13 +111,18 @@ def test_one_that_takes_too_long_is_refused():
 def test_a_visitor_has_few_files_and_all_together_not_many():
     async def go(limits, visitors):
         decoder = Decoder(limits)
-        tasks = [asyncio.create_task(decoder.picture(picture(9, 9), visitor)) for visitor in visitors]
+        tasks = [
+            asyncio.create_task(decoder.picture(picture(9, 9), Visitor(visitor[0], visitor[1:])))
+            for visitor in visitors
+        ]
         answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert decoder._waiting == {}
+        assert decoder._waiting == []
         return [getattr(answer, "status", 200) for answer in answers]
 
-    assert asyncio.run(go(LIMITS._replace(files_per_visitor=2), "aaab")) == [200, 200, 429, 200]
-    assert asyncio.run(go(LIMITS._replace(files=3), "abcd")) == [200, 200, 200, 429]
+    assert asyncio.run(go(LIMITS._replace(files_per_visitor=2), ["xa", "xa", "xa", "xb"])) == [200, 200, 429, 200]
+    assert asyncio.run(go(LIMITS._replace(files=3), ["xa", "xb", "xc", "xd"])) == [200, 200, 200, 429]
+    near = LIMITS._replace(files_per_address=2)
+    assert asyncio.run(go(near, ["xa", "xb", "xc", "ya"])) == [200, 200, 429, 200]
 
 
 def test_a_file_that_nobody_waits_for_is_ended(monkeypatch):
@@ -140,4 +146,4 @@ def test_a_file_that_nobody_waits_for_is_ended(monkeypatch):
             await task
         return decoder._waiting
 
-    assert asyncio.run(go()) == {}
+    assert asyncio.run(go()) == []

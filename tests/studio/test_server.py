@@ -27,17 +27,6 @@ DRAG = {"x": 38, "y": 137, "dx": 0, "dy": 34}
 ASKED = {"picture": "still", "pokes": [DRAG], "residuals": [[[7, i, 1]] for i in range(3)]}
 
 
-@pytest.fixture(scope="module")
-def studio():
-    return Studio(ipoke.load("scenes-64"), "scenes-64", LIMITS._replace(upload_bytes=300_000, jobs_per_visitor=2))
-
-
-@pytest.fixture(scope="module")
-def client(studio):
-    with TestClient(make_app(studio), base_url=HERE) as client:
-        yield client
-
-
 def png_of(image):
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")

@@ -4,43 +4,22 @@ import time
 import pytest
 
 from ipoke.errors import InputError
-from ipoke.studio.limits import LIMITS
+from ipoke.studio.jobs import Shared
 from ipoke.studio.problem import Problem
-from ipoke.studio.turns import Shared, Turns
-
-
-def run(scenario, together=list, **limits):
-    async def whole():
-        turns = Turns(together, LIMITS._replace(**limits))
-        turns.start()
-        try:
-            return await asyncio.wait_for(scenario(turns), 20)
-        finally:
-            await turns.stop()
-
-    return asyncio.run(whole())
-
-
-def steps(name, count, done, pause=0.005):
-    def begin():
-        for step in range(count):
-            time.sleep(pause)
-            done.append((name, step))
-            yield (name, step)
-
-    return begin
+from turning import Named, all_of, run, steps
 
 
 def test_visitors_take_turns_step_by_step():
     done = []
 
     async def scenario(turns):
-        jobs = [turns.add(name, "clips", steps(name, 4, done)) for name in "ab"]
-        return [[result async for result in job] for job in jobs]
+        jobs = [turns.add(name, "clips", steps(name, 12, done)) for name in "ab"]
+        return await asyncio.gather(*map(all_of, jobs))
 
     results = run(scenario)
-    assert results == [[(name, step) for step in range(4)] for name in "ab"]
-    assert [name for name, _ in done] == list("abababab")
+    assert results == [[(name, step) for step in range(12)] for name in "ab"]
+    so_far = [name for name, _ in done]
+    assert all(abs(so_far[:k].count("a") - so_far[:k].count("b")) <= 3 for k in range(21)), so_far
 
 
 def test_who_asks_for_much_does_not_keep_the_others_waiting():
@@ -92,28 +71,12 @@ def test_a_job_that_nobody_waits_for_ends():
 def test_a_job_that_was_given_up_before_it_began_says_so():
     async def scenario(turns):
         job = turns.add("gone", "preview", steps("gone", 1, []))
-        job.is_given_up = True
+        job.give_up()
         with pytest.raises(Problem, match="given up") as problem:
             await job.only()
         return problem.value.status
 
     assert run(scenario) == 410
-
-
-def test_too_many_are_told_so():
-    done = []
-
-    async def scenario(turns):
-        for _ in range(2):
-            turns.add("me", "clips", steps("me", 5, done))
-        with pytest.raises(Problem, match="requests of yours") as mine:
-            turns.add("me", "clips", steps("me", 5, done))
-        turns.add("you", "clips", steps("you", 5, done))
-        with pytest.raises(Problem, match="too many visitors") as all_:
-            turns.add("they", "clips", steps("they", 5, done))
-        return mine.value.status, all_.value.status
-
-    assert run(scenario, jobs_per_visitor=2, jobs=3) == (429, 429)
 
 
 def test_what_goes_wrong_ends_that_job_alone():
@@ -182,7 +145,7 @@ def test_no_more_than_the_limit_are_done_together():
         calls.append(len(works))
         return list(works)
 
-    run(lambda turns: results_of(turns, dict.fromkeys("abcde", "k")), together, jobs_together=2)
+    run(lambda turns: results_of(turns, dict.fromkeys("abcde", "k")), together, rows_together=2)
     assert max(calls) == 2
     assert sum(calls) == 5
 
@@ -219,7 +182,7 @@ def test_work_ahead_is_done_in_quiet_and_left_for_whoever_comes():
             yield
 
     async def whole():
-        turns = Turns(list, ahead=ahead)
+        turns = Named(list, ahead=ahead)
         turns.start()
         await asyncio.sleep(0.3)
         before = len(done)
@@ -235,7 +198,7 @@ def test_work_ahead_is_done_in_quiet_and_left_for_whoever_comes():
 
 def test_who_waits_while_it_stops_is_told():
     async def whole():
-        turns = Turns(list)
+        turns = Named(list)
         turns.start()
         done = []
         running = turns.add("a", "clips", steps("a", 100, done, 0.02))

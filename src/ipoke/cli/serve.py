@@ -3,6 +3,7 @@
 import contextlib
 import secrets
 import signal
+import sys
 from collections.abc import Generator
 from typing import Annotated
 
@@ -42,6 +43,8 @@ def serve(
     try:
         import uvicorn
 
+        from ipoke.studio.connections import BACKLOG, Connections, fitting
+        from ipoke.studio.log import log_sparingly
         from ipoke.studio.server import Studio, make_app
     except ImportError as error:
         raise InputError(f"serve: {error.name} is not installed; pip install 'ipoke[ui]'") from error
@@ -52,14 +55,27 @@ def serve(
     from ipoke.reading.memory import can_limit_memory
     from ipoke.studio.listening import listen
 
+    connections = Connections(fitting())
+    log_sparingly(sys.stderr)
     token = token or (None if is_local else secrets.token_urlsafe(24))
     listener = listen(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}/"
     torch.set_num_threads(1)  # the networks of one drag are too small to share, and the page needs the other core
     studio = Studio(load(model), model)
+    # The address of a visitor is that of the connection: whoever says to be another in a header is not believed.
     config = uvicorn.Config(
-        make_app(studio, token), log_level="warning", lifespan="on", timeout_graceful_shutdown=3, ws="none"
+        make_app(studio, token),
+        loop="asyncio",
+        http=connections.protocol(),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        backlog=min(BACKLOG, connections.limits.connections),
+        timeout_graceful_shutdown=3,
     )
     out.print(f"the studio is open at {address}{f'#token={token}' if token else ''}")
     out.file.flush()

@@ -49,37 +49,57 @@ def encode_mp4(
     Raises:
         ValueError: No frames, or frames of different sizes.
     """
-    buffer = io.BytesIO()
-    frames = iter(frames)
-    first = next(frames, None)
-    if first is None:
+    encoder: Mp4Encoder | None = None
+    for index, pixels in enumerate(frames):
+        encoder = encoder or Mp4Encoder(*pixels.shape[:2], fps, crf=crf, yuv444=yuv444, gop=gop)
+        if pixels.shape != encoder.shape:
+            raise ValueError(f"encode_mp4: frame {index} is {pixels.shape}, expected {encoder.shape}")
+        encoder.add(pixels)
+    if encoder is None:
         raise ValueError("encode_mp4: got no frames, expected at least one")
-    height, width = first.shape[:2]
-    with av.open(buffer, "w", format="mp4", container_options={"fflags": "+bitexact"}) as container:
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
-        stream.width, stream.height = width, height
-        stream.pix_fmt = "yuv444p" if yuv444 else "yuv420p"
+    return encoder.close()
+
+
+class Mp4Encoder:
+    """Encodes frames one by one, as `encode_mp4` encodes all of them."""
+
+    def __init__(self, height: int, width: int, fps: float | Fraction, *, crf: int, yuv444: bool, gop: int) -> None:
+        self.shape = (height, width, 3)
+        self.buffer = io.BytesIO()
+        """What is encoded so far."""
+        self._container = av.open(self.buffer, "w", format="mp4", container_options={"fflags": "+bitexact"})
+        self._stream = self._container.add_stream("libx264", rate=Fraction(fps).limit_denominator(65535))
+        self._stream.width, self._stream.height = width, height
+        self._stream.pix_fmt = "yuv444p" if yuv444 else "yuv420p"
         # Without mbtree and weighted prediction: on small frames that fade, x264 let memory it had never written decide
         # about single levels, so that the bytes differed from call to call.
-        stream.options = {"crf": str(crf), "g": str(gop), "preset": "medium", "weightp": "0", "x264-params": "mbtree=0"}
-        context = stream.codec_context
+        self._stream.options = {
+            **{"crf": str(crf), "g": str(gop), "preset": "medium"},
+            **{"weightp": "0", "x264-params": "mbtree=0"},
+        }
+        context = self._stream.codec_context
         context.thread_count = 1
         context.colorspace, context.color_range = (_BT601, _FULL) if yuv444 else (_BT709, _LIMITED)
         context.color_primaries = context.color_trc = _BT709
         # Unit type 6 holds the encoder's version and settings: 700 bytes, which a short clip can do without.
-        without_names = BitStreamFilterContext("filter_units=remove_types=6", stream)
-        reformatter = VideoReformatter()
-        for index, pixels in enumerate(_with(first, frames)):
-            if pixels.shape != (height, width, 3):
-                raise ValueError(f"encode_mp4: frame {index} is {pixels.shape}, expected {(height, width, 3)}")
-            frame = _yuv444(pixels) if yuv444 else _yuv420(pixels, reformatter)
-            frame.pts = index
-            for packet in stream.encode(frame):
-                container.mux(without_names.filter(packet))
-        for packet in stream.encode():
-            container.mux(without_names.filter(packet))
-        container.mux(without_names.filter(None))
-    return buffer.getvalue()
+        self._without_names = BitStreamFilterContext("filter_units=remove_types=6", self._stream)
+        self._reformatter, self._count, self._yuv444 = VideoReformatter(), 0, yuv444
+
+    def add(self, pixels: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Encode a frame of the shape."""
+        frame = _yuv444(pixels) if self._yuv444 else _yuv420(pixels, self._reformatter)
+        frame.pts = self._count
+        self._count += 1
+        for packet in self._stream.encode(frame):
+            self._container.mux(self._without_names.filter(packet))
+
+    def close(self) -> bytes:
+        """End the file and give it."""
+        for packet in self._stream.encode():
+            self._container.mux(self._without_names.filter(packet))
+        self._container.mux(self._without_names.filter(None))
+        self._container.close()
+        return self.buffer.getvalue()
 
 
 def decode_mp4(data: bytes) -> UInt8[np.ndarray, "t h w 3"]:
@@ -126,8 +146,3 @@ def _yuv420(pixels: UInt8[np.ndarray, "h w 3"], reformatter: VideoReformatter) -
     return reformatter.reformat(
         frame, format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
     )
-
-
-def _with(first: UInt8[np.ndarray, "h w 3"], rest: Iterable[UInt8[np.ndarray, "h w 3"]]) -> Iterable[np.ndarray]:
-    yield first
-    yield from rest

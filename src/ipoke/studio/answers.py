@@ -1,7 +1,6 @@
 """What the model has to say to a question, in steps that are short enough for visitors to take turns."""
 
 import base64
-import math
 import time
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple
@@ -17,18 +16,21 @@ from ipoke.errors import InputError
 from ipoke.model import PokeModel
 from ipoke.motion_affinity import affinity_of, draw_pulls
 from ipoke.open_picture import Asked, OpenPicture
-from ipoke.reach import motion_of_poked
 from ipoke.residual_terms import Residual, given, plain_terms
+from ipoke.studio.encoding import png
+from ipoke.studio.exporting import Export, shown
+from ipoke.studio.jobs import Aside, Shared, Steps
+from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.pictures import Picture
-from ipoke.studio.questions import Question
-from ipoke.studio.turns import Shared, Steps
+from ipoke.studio.questions import Keeping, Question
+from ipoke.studio.summaries import reached_by, summary
 from ipoke.tensors import clip_from_frames
 from ipoke.video_clip import strongest_poke
 
 JPEG_QUALITY = 92
 PULLS, PULLS_A_STEP = 24, 6
-MOVES_PX = 0.5
-"""From which a place counts as moving, px of the model."""
+DRAWN_A_STEP = 4
+"""Clips of one question that are drawn in one step."""
 
 
 class Work(NamedTuple):
@@ -42,8 +44,8 @@ class Work(NamedTuple):
 class Answers:
     """Answers questions about pictures with one model; for one thread."""
 
-    def __init__(self, model: PokeModel) -> None:
-        self.model = model
+    def __init__(self, model: PokeModel, limits: Limits = LIMITS) -> None:
+        self.model, self.limits = model, limits
         self._resting: tuple[OpenPicture, Asked] | None = None
 
     def together(self, works: Sequence[Work]) -> list[Drawn | InputError]:
@@ -71,7 +73,7 @@ class Answers:
         last, motion = opened.show_last(drawn)
         if drawn.states.shape[1] != self.model.frames:
             motion = None
-        reached = self._reached(opened, drawn, question.poke_list(), motion)
+        reached = reached_by(self.model, opened, drawn, question.poke_list(), motion)
         self._resting = opened, _asked(question, question.residual_list()[:1])
         yield jpeg(last[0]), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
 
@@ -84,23 +86,26 @@ class Answers:
         opened, residuals = picture.opened(self.model), question.residual_list()
         frames = question.frames or self.model.frames
         yield _begin(picture, len(residuals), frames)
-        first_ms, parts = None, []
+        first_ms = None
         held = self._held(opened, question, residuals)
         if held is not None:
             drawn = yield from self._draw(opened, question, residuals[held : held + 1], rough=True)
             for frame in range(frames):
-                yield _frame(held, 1 + frame, opened.show(drawn, [frame])[0, -1]) | {"sketch": True}
+                yield _frame(held, 1 + frame, shown(opened, drawn, 1 + frame)) | {"sketch": True}
                 first_ms = first_ms or _milliseconds(began)
-        for start, part in ((0, residuals[:1]), (1, residuals[1:])):
-            if not part:
-                continue
-            drawn = yield from self._draw(opened, question, part)
-            parts.append(drawn)
-            for frame in range(frames):
-                for index, image in enumerate(opened.show(drawn, [frame])[:, -1]):
-                    yield _frame(start + index, 1 + frame, image)
-                    first_ms = first_ms or _milliseconds(began)
-        yield self._end(opened, parts, question.poke_list(), began, first_ms)
+        first = yield from self._draw(opened, question, residuals[:1])
+        for frame in range(frames):
+            yield _frame(0, 1 + frame, shown(opened, first, 1 + frame))
+            first_ms = first_ms or _milliseconds(began)
+        parts = [first]
+        for start in range(1, len(residuals), DRAWN_A_STEP):
+            parts += [(yield from self._draw(opened, question, residuals[start : start + DRAWN_A_STEP]))]
+        others = [one for part in parts[1:] for one in singly(part)]
+        for frame in range(frames):
+            for index, one in enumerate(others):
+                yield _frame(1 + index, 1 + frame, shown(opened, one, 1 + frame))
+        yield None
+        yield summary(self.model, opened, parts, question.poke_list()) | _times(began, first_ms)
 
     def last_frame(self, picture: Picture, question: Question) -> Steps:
         """Give the last frame of the first residual, in all its colours."""
@@ -108,13 +113,21 @@ class Answers:
         drawn = yield from self._draw(opened, question, question.residual_list()[:1])
         yield opened.show_last(drawn)[0][0]
 
-    def sampled(self, picture: Picture, question: Question) -> Steps:
-        """Give whole clips, and where the pixels of the model's still are in every frame, px of the model."""
-        opened = picture.opened(self.model)
-        drawn = yield from self._draw(opened, question, question.residual_list())
-        clips = opened.show(drawn)
-        motion = opened.say_all(drawn).cpu().numpy() if self.model.autoencoder.says_motion else None
-        yield clips, motion
+    def export(self, picture: Picture, question: Keeping, start: Picture | None, kind: str) -> Steps:
+        """Give the bytes of a file, part by part."""
+        opened, residuals, clips = picture.opened(self.model), question.residual_list(), []
+        for first in range(0, len(residuals), DRAWN_A_STEP):
+            clips += singly((yield from self._draw(opened, question, residuals[first : first + DRAWN_A_STEP])))
+        yield from Export(self.model, picture, question, start, self.limits).steps(kind, opened, clips)
+
+    def png(self, picture: Picture) -> Steps:
+        """Give the picture itself, without loss."""
+        if picture.png is None:
+            file = yield Aside(lambda: png(picture.image))
+            picture.png = file if picture.is_bundled else None
+            yield file
+        else:
+            yield picture.png
 
     def affinity(self, picture: Picture, x: float, y: float) -> Steps:
         """Map what moves along when a place is pulled, by what the model says of pulls; steps in between give None."""
@@ -135,6 +148,8 @@ class Answers:
                 yield None
             values = affinity_of(lambda _, seeds: np.stack([fields[seed] for seed in seeds]), at, pulls, range(PULLS))
             picture.affinity[at] = _levels(values)
+        while len(picture.affinity) > self.limits.affinities:
+            picture.affinity.popitem(last=False)
         yield {"side": self.model.size, "values": base64.b64encode(picture.affinity[at]).decode()}
 
     def transfer(self, picture: Picture, clip: UInt8[np.ndarray, "t s s 3"]) -> Steps:
@@ -153,13 +168,13 @@ class Answers:
         drawn = opened.with_residual(r, outer)
         first_ms = None
         for frame in range(model.frames):
-            yield _frame(0, 1 + frame, opened.show(drawn, [frame])[0, -1])
+            yield _frame(0, 1 + frame, shown(opened, drawn, 1 + frame))
             first_ms = first_ms or _milliseconds(began)
         strongest = None
         if outer:
             poke = outer[0]
             strongest = {"x": poke.x, "y": poke.y, "dx": poke.dx, "dy": poke.dy}
-        end = self._end(opened, [drawn], outer, began, first_ms)
+        end = summary(model, opened, [drawn], outer) | _times(began, first_ms)
         kept = base64.b64encode(given(r[0]).values).decode()
         yield end | {"round_trip": error, "poke": strongest, "given": kept}
 
@@ -170,7 +185,7 @@ class Answers:
         asked = _asked(question, residuals)._replace(rough=rough)
         drawn = opened.drawn(asked)
         if drawn is None:
-            drawn = yield Shared(Work(opened, asked, opened.wanted(asked)))
+            drawn = yield Shared(Work(opened, asked, opened.wanted(asked)), len(residuals))
         return drawn
 
     def _held(self, opened: OpenPicture, question: Question, residuals: list[Residual]) -> int | None:
@@ -187,75 +202,16 @@ class Answers:
         drawn = opened.draw([poke], plain_terms(seed, 1), reaches=False)
         return opened.say(drawn)[0].cpu().numpy()
 
-    def _reached(
-        self,
-        opened: OpenPicture,
-        drawn: Drawn,
-        pokes: list[Poke],
-        motion: Float[torch.Tensor, "n 2 s s"] | None = None,
-    ) -> list[list[dict[str, float]]]:
-        """Say for each clip where each poked point is by the end, and how far from its target, px of the picture.
-
-        Where the motion by the end is known, it need not be computed.
-        """
-        if not self.model.autoencoder.says_motion or not pokes:
-            return []
-        inner = [opened.still.to_model(poke) for poke in pokes]
-        motion = opened.say(drawn) if motion is None else motion
-        moved = motion_of_poked(motion, inner).unflatten(1, (-1, 2)) * opened.still.px_per_model_px
-        return [
-            [
-                {
-                    "x": round(poke.x + float(dx), 2),
-                    "y": round(poke.y + float(dy), 2),
-                    "error": round(math.hypot(float(dx) - poke.dx, float(dy) - poke.dy), 2),
-                }
-                for poke, (dx, dy) in zip(pokes, of_clip, strict=True)
-            ]
-            for of_clip in moved
-        ]
-
-    @torch.no_grad()
-    def _end(
-        self, opened: OpenPicture, parts: list[Drawn], pokes: list[Poke], began: float, first_ms: float | None
-    ) -> dict[str, Any]:
-        """Sum clips up."""
-        dimensions = parts[0].z[0].numel()
-        nats = torch.cat([self.model.latent_flow.log_prob(d.z, d.cond.expand(len(d.z), -1, -1, -1)) for d in parts])
-        order = nats.argsort(descending=True).tolist()
-        reached = [one for drawn in parts for one in self._reached(opened, drawn, pokes)]
-        motion = spread = ambiguity = unit = None
-        if self.model.autoencoder.says_motion:
-            fields = torch.cat([opened.say(drawn) for drawn in parts]).cpu().numpy() * opened.still.px_per_model_px
-            unit = max(float(np.abs(fields).max()), 1e-6) / 127
-            motion = [_base64(np.round(field.transpose(1, 2, 0) / unit).astype(np.int8)) for field in fields]
-            apart = np.sqrt(fields.var(0).sum(0))
-            moving = np.hypot(fields[:, 0], fields[:, 1]).max(0) > MOVES_PX * opened.still.px_per_model_px
-            ambiguity = float(apart[moving].mean()) if moving.any() else 0.0
-            spread = _base64(np.round(255 * apart / max(float(apart.max()), 1e-6)).astype(np.uint8))
-        return {
-            "kind": "end",
-            "milliseconds": _milliseconds(began),
-            "first_milliseconds": first_ms,
-            "samples": [
-                {
-                    "bits_per_dim": round(-float(nats[i]) / (dimensions * math.log(2)), 4),
-                    "rank": order.index(i),
-                    "reached": reached[i] if reached else [],
-                    "motion": motion[i] if motion else None,
-                }
-                for i in range(len(nats))
-            ],
-            "side": self.model.size,
-            "motion_unit": unit,
-            "spread": spread,
-            "ambiguity": ambiguity,
-        }
-
 
 def _asked(question: Question, residuals: list[Residual]) -> Asked:
     pokes, temperature = tuple(question.poke_list()), question.temperature
     return Asked(pokes, tuple(residuals), temperature, question.frames, question.reaches)
+
+
+def singly(drawn: Drawn) -> list[Drawn]:
+    """Take clips that were drawn together apart."""
+    rows = [slice(row, row + 1) for row in range(len(drawn.z))]
+    return [Drawn(drawn.r[row], drawn.z[row], drawn.cond, drawn.states[row]) for row in rows]
 
 
 def jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
@@ -281,8 +237,8 @@ def _levels(values: Float[np.ndarray, "s s"]) -> bytes:
     return np.round(255 * values).astype(np.uint8).tobytes()
 
 
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
+def _times(began: float, first_ms: float | None) -> dict[str, float | None]:
+    return {"milliseconds": _milliseconds(began), "first_milliseconds": first_ms}
 
 
 def _milliseconds(began: float) -> float:

@@ -22,10 +22,12 @@ from ipoke.reading.nursery import get_ready
 from ipoke.reading.process import Opening, Result
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
+from ipoke.studio.visitors import Visitor
 from ipoke.video_clip import beginning
 
 WHAT = "the file"
 """What errors call a visitor's file, whose name is not known."""
+NOBODY = Visitor("", "")
 T = TypeVar("T")
 
 
@@ -46,7 +48,7 @@ class Decoder:
         self.limits = limits
         self._quick, self._thorough = asyncio.Semaphore(limits.quick_files), asyncio.Semaphore(1)
         self._threads = ThreadPoolExecutor(limits.quick_files + 1, thread_name_prefix="decoding")
-        self._waiting: dict[str, int] = {}
+        self._waiting: list[Visitor] = []
 
     async def begin(self) -> None:
         """Have a process ready from which those for files are made, which takes half a second.
@@ -56,7 +58,7 @@ class Decoder:
         """
         await asyncio.get_running_loop().run_in_executor(self._threads, get_ready)
 
-    async def picture(self, data: bytes, visitor: str = "") -> UInt8[np.ndarray, "h w 3"]:
+    async def picture(self, data: bytes, visitor: Visitor = NOBODY) -> UInt8[np.ndarray, "h w 3"]:
         """Decode a picture, upright and at most as large as pictures are kept.
 
         Raises:
@@ -64,7 +66,9 @@ class Decoder:
         """
         return await self._run(visitor, partial(_opening, "picture", data, side=self.limits.side), _picture)
 
-    async def frame(self, data: bytes, seconds: float, visitor: str = "") -> tuple[UInt8[np.ndarray, "h w 3"], float]:
+    async def frame(
+        self, data: bytes, seconds: float, visitor: Visitor = NOBODY
+    ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
         """Decode one frame of a video, and tell how long it is, s.
 
         Raises:
@@ -73,7 +77,9 @@ class Decoder:
         opening = partial(_opening, "frame_at", data, seconds=seconds, side=self.limits.side)
         return await self._run(visitor, opening, _frame)
 
-    async def clip(self, data: bytes, size: int, frames: int, visitor: str = "") -> UInt8[np.ndarray, "t s s 3"]:
+    async def clip(
+        self, data: bytes, size: int, frames: int, visitor: Visitor = NOBODY
+    ) -> UInt8[np.ndarray, "t s s 3"]:
         """Decode the first frames of a video, their middle square.
 
         Raises:
@@ -81,7 +87,7 @@ class Decoder:
         """
         return await self._run(visitor, partial(_opening, "video", data), partial(_clip, size=size, frames=frames))
 
-    async def saved(self, data: bytes, visitor: str = "") -> Saved:
+    async def saved(self, data: bytes, visitor: Visitor = NOBODY) -> Saved:
         """Read the session that a file carries.
 
         Raises:
@@ -94,14 +100,11 @@ class Decoder:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(
-        self, visitor: str, opening: Callable[[Bounds], Opening], read: Callable[[Iterator[Result]], T]
+        self, visitor: Visitor, opening: Callable[[Bounds], Opening], read: Callable[[Iterator[Result]], T]
     ) -> T:
         """Open a file quickly, and thoroughly if that does not do."""
-        if self._waiting.get(visitor, 0) >= self.limits.files_per_visitor:
-            raise Problem(429, "files of yours are being opened; wait for one of them")
-        if sum(self._waiting.values()) >= self.limits.files:
-            raise Problem(429, "too many files are being opened; try again in a moment")
-        self._waiting[visitor] = self._waiting.get(visitor, 0) + 1
+        self._check_room(visitor)
+        self._waiting.append(visitor)
         try:
             async with self._quick:
                 try:
@@ -112,15 +115,20 @@ class Decoder:
                     pass
             async with self._thorough:
                 most = self.limits.pixels
-                return await self._attempt(opening, read, self.limits.file_bytes, self.limits.decode_seconds, most)
+                return await self._attempt(opening, read, self.limits.decode_bytes, self.limits.decode_seconds, most)
         except TimeoutError as error:
             raise Problem(415, f"{WHAT} takes more than {self.limits.decode_seconds:g} s to decode") from error
         except InputError as error:
             raise Problem(415, str(error)) from error
         finally:
-            self._waiting[visitor] -= 1
-            if not self._waiting[visitor]:
-                del self._waiting[visitor]
+            self._waiting.remove(visitor)
+
+    def _check_room(self, visitor: Visitor) -> None:
+        near = sum(one.address == visitor.address for one in self._waiting)
+        if self._waiting.count(visitor) >= self.limits.files_per_visitor:
+            raise Problem(429, "files of yours are being opened; wait for one of them")
+        if near >= self.limits.files_per_address or len(self._waiting) >= self.limits.files:
+            raise Problem(429, "too many files are being opened; try again in a moment")
 
     async def _attempt(
         self,

@@ -1,32 +1,22 @@
-"""Clips as files that carry their session, sessions read back from them, and the commands that sample the same."""
+"""The sessions that files carry, and the commands that sample the same."""
 
 import base64
-import io
-import json
 import shlex
-import zipfile
-from fractions import Fraction
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-import av
-import numpy as np
-from jaxtyping import Float32, UInt8
-from PIL import Image
 from pydantic import Field
 
-from ipoke.data.video import video_bytes
 from ipoke.model import PokeModel
-from ipoke.reading.carrying import LARGEST_SESSION, carry
-from ipoke.render import film_strip, grid
+from ipoke.reading.carrying import LARGEST_SESSION
 from ipoke.residual_terms import Given, Residual, Term
-from ipoke.session import FPS
 from ipoke.settings import Section
+from ipoke.studio.encoding import png
 from ipoke.studio.pictures import Picture
-from ipoke.studio.problem import Problem
-from ipoke.studio.questions import Keeping, Question, parsed
+from ipoke.studio.questions import History, Keeping, Question, parsed
+from ipoke.studio.writing import written
 from ipoke.version import __version__
 
-Format = Literal["mp4", "webm", "webp", "gif", "png", "frames", "tracks"]
 MEDIA = {
     "mp4": "video/mp4",
     "webm": "video/webm",
@@ -37,8 +27,6 @@ MEDIA = {
     "tracks": "application/json",
 }
 """The formats, and their types."""
-TRACK_EVERY_PX = 4
-"""Distance between followed points, px of the model; poked points come first."""
 
 
 class StudioSession(Section):
@@ -49,7 +37,7 @@ class StudioSession(Section):
     model: str
     model_sha256: str
     question: Question
-    history: Any = None
+    history: History = None
     name: str
     image_png: Annotated[str, Field(max_length=LARGEST_SESSION)]
     """Base64."""
@@ -57,10 +45,12 @@ class StudioSession(Section):
     """The picture that it began with, where that is another."""
 
 
-def session_of(model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None = None) -> StudioSession:
-    """Write down what was asked of which picture, and with which one it began."""
+def session_of(
+    model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None = None
+) -> Callable[[], StudioSession]:
+    """Give what writes down, without the model, what was asked of which picture, and with which one it began."""
     question = Question.model_validate(asked.model_dump(exclude={"history", "start"}))
-    return StudioSession(
+    return lambda: StudioSession(
         ipoke=__version__,
         model=model.name,
         model_sha256=model.sha256,
@@ -78,45 +68,16 @@ def checked(session: dict[str, Any]) -> StudioSession:
     Raises:
         Problem: It is damaged, or not one of the studio's.
     """
-    pictures = {"image_png": "", "start_png": None}
-    return parsed(StudioSession, json.dumps(session | pictures, allow_nan=False).encode())
-
-
-def kept(
-    kind: Format,
-    clips: UInt8[np.ndarray, "n t h w 3"],
-    motion: Float32[np.ndarray, "n t 2 s s"] | None,
-    px_per_model_px: float,
-    session: StudioSession,
-) -> bytes:
-    """Encode clips as a file that carries its session; several samples side by side.
-
-    Args:
-        kind: Of file.
-        clips: Frame 0 is the picture.
-        motion: Where the pixels of the model's still are in every later frame, px of the model.
-        px_per_model_px: Length of one of those in px of the picture.
-        session: What was asked.
-
-    Raises:
-        Problem: Tracks of a model that does not say motion.
-    """
-    payload, pokes = session.model_dump_json().encode(), session.question.poke_list()
-    if kind == "tracks":
-        return _tracks(clips, motion, px_per_model_px, session)
-    if kind == "frames":
-        return _frames(clips, payload)
-    if kind == "png":
-        return carry(kind, png(film_strip(clips, pokes)), payload)
-    played = list(clips[0] if len(clips) == 1 else grid(clips, pokes))
-    return carry(kind, _webm(played) if kind == "webm" else video_bytes(f".{kind}", played, FPS), payload)
+    return parsed(StudioSession, written(session | {"image_png": "", "start_png": None}))
 
 
 def commands(model_name: str, question: Question, name: str) -> dict[str, str | None]:
     """Write the command line, where there is one, and the Python that sample the same."""
     residuals = question.residual_list()
     plain = _plain(residuals)
-    pokes = [f"ipoke.Poke(x={p.x:g}, y={p.y:g}, dx={p.dx:g}, dy={p.dy:g})" for p in question.pokes]
+    pokes = [
+        f"ipoke.Poke(x={_exact(p.x)}, y={_exact(p.y)}, dx={_exact(p.dx)}, dy={_exact(p.dy)})" for p in question.pokes
+    ]
     lines = [
         "import ipoke",
         "from ipoke.data.images import read_image",
@@ -126,7 +87,7 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
         f"image = read_image({name!r})",
         f"pokes = [{', '.join(pokes)}]",
     ]
-    extra = f", temperature={question.temperature:g}" if question.temperature != 1 else ""
+    extra = f", temperature={_exact(question.temperature)}" if question.temperature != 1 else ""
     extra += f", frames={question.frames}" if question.frames else ""
     if plain is None:
         lines.insert(2, "from ipoke.residual_terms import Given, Term")
@@ -141,12 +102,17 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
 def _shell(model_name: str, question: Question, name: str, seed: int, samples: int) -> str:
     words = ["ipoke", "poke", name]
     for poke in question.poke_list():
-        place = f"{poke.x:g},{poke.y:g}"
-        words += ["--pin", place] if poke.is_pin else ["--poke", f"{place},{poke.dx:g},{poke.dy:g}"]
+        place = f"{_exact(poke.x)},{_exact(poke.y)}"
+        words += ["--pin", place] if poke.is_pin else ["--poke", f"{place},{_exact(poke.dx)},{_exact(poke.dy)}"]
     words += ["--samples", str(samples), "--seed", str(seed), "--model", model_name]
-    words += ["--temperature", f"{question.temperature:g}"] if question.temperature != 1 else []
+    words += ["--temperature", _exact(question.temperature)] if question.temperature != 1 else []
     words += [] if question.reaches else ["--as-drawn"]
     return shlex.join([*words, "--out", "clips.webp"])
+
+
+def _exact(number: float) -> str:
+    """Write a number so that reading it gives the same one."""
+    return repr(number).removesuffix(".0")
 
 
 def _in_python(residual: Residual) -> str:
@@ -165,71 +131,3 @@ def _plain(residuals: list[Residual]) -> tuple[int, int] | None:
         for number, terms in enumerate(residuals)
     )
     return (seed, len(residuals)) if plain else None
-
-
-def _tracks(
-    clips: UInt8[np.ndarray, "n t h w 3"],
-    motion: Float32[np.ndarray, "n t 2 s s"] | None,
-    px_per_model_px: float,
-    session: StudioSession,
-) -> bytes:
-    if motion is None:
-        raise Problem(400, "tracks: this model does not say where pixels go; keep frames instead")
-    _, frames, height, width, _ = clips.shape
-    side = motion.shape[-1]
-    pokes = session.question.poke_list()
-    offset = np.array([(max(height, width) - width) // 2, (max(height, width) - height) // 2])
-    starts = [((np.array([p.x, p.y]) + offset) / px_per_model_px).round().astype(int) for p in pokes]
-    middle = TRACK_EVERY_PX // 2
-    starts += [
-        np.array([x, y]) for y in range(middle, side, TRACK_EVERY_PX) for x in range(middle, side, TRACK_EVERY_PX)
-    ]
-    tracks = []
-    for start in starts:
-        x, y = start.clip(0, side - 1)
-        path = np.concatenate([np.zeros((1, 2)), motion[0, :, :, y, x]])
-        points = (np.array([x, y]) + path) * px_per_model_px - offset
-        seen = (points >= -0.5).all(1) & (points < [width - 0.5, height - 0.5]).all(1)
-        tracks.append(
-            [[round(float(px), 2), round(float(py), 2), int(v)] for (px, py), v in zip(points, seen, strict=True)]
-        )
-    table = {
-        "format": "ipoke-tracks-1",
-        "width": width,
-        "height": height,
-        "frames": frames,
-        "tracks": tracks,
-        "session": session.model_dump(mode="json"),
-    }
-    return json.dumps(table).encode()
-
-
-def _frames(clips: UInt8[np.ndarray, "n t h w 3"], payload: bytes) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr("session.json", payload)
-        for sample, clip in enumerate(clips):
-            for frame, image in enumerate(clip):
-                archive.writestr(f"sample-{sample + 1}/frame-{frame:03d}.png", png(image))
-    return buffer.getvalue()
-
-
-def _webm(frames: list[UInt8[np.ndarray, "h w 3"]]) -> bytes:
-    buffer = io.BytesIO()
-    height, width = (side + side % 2 for side in frames[0].shape[:2])
-    with av.open(buffer, "w", format="webm") as container:
-        stream = container.add_stream("libvpx-vp9", rate=Fraction(FPS).limit_denominator())
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {"crf": "18", "b:v": "0", "cpu-used": "4"}
-        for frame in frames:
-            even = np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-        container.mux(stream.encode())
-    return buffer.getvalue()
-
-
-def png(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """Encode a picture without loss."""
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG")
-    return buffer.getvalue()

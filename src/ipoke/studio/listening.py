@@ -4,6 +4,9 @@ import socket
 
 from ipoke.errors import InputError
 
+BUFFER = 256_000
+"""Bytes that the system keeps of what a client does not read, or the server has not read yet."""
+
 
 def listen(host: str, port: int) -> socket.socket:
     """Listen at an address; port 0 takes one that is free.
@@ -15,6 +18,8 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio sends small parts at once only where it can see that a socket is of TCP; else each may wait 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for buffer in (socket.SO_SNDBUF, socket.SO_RCVBUF):  # which every connection inherits
+        listener.setsockopt(socket.SOL_SOCKET, buffer, BUFFER)
     try:
         listener.bind((host, port))
     except OSError as error:

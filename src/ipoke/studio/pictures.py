@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -11,7 +12,8 @@ from jaxtyping import UInt8
 from ipoke.model import PokeModel
 from ipoke.open_picture import OpenPicture
 from ipoke.studio.limits import LIMITS, Limits
-from ipoke.studio.problem import Problem
+from ipoke.studio.problem import Problem, one_line
+from ipoke.studio.visitors import Visitor
 
 
 @dataclass
@@ -21,17 +23,34 @@ class Picture:
     id: str
     name: str
     image: UInt8[np.ndarray, "h w 3"]
-    is_bundled: bool
+    visitor: Visitor | None = None
+    """Who sent it; None for those that come with the package."""
     seen: float = 0.0
-    affinity: dict[tuple[int, int], bytes] = field(default_factory=dict)
+    png: bytes | None = None
+    """The picture as a file, for those that come with the package."""
+    affinity: OrderedDict[tuple[int, int], bytes] = field(default_factory=OrderedDict)
     """Maps by the model's pixel that is pulled."""
     _opened: OpenPicture | None = None
 
+    @property
+    def is_bundled(self) -> bool:
+        """Whether it comes with the package."""
+        return self.visitor is None
+
     def opened(self, model: PokeModel) -> OpenPicture:
         """Open it, the first time, with the one model of the server."""
-        if self._opened is None:
-            self._opened = model.open(self.image)
-        return self._opened
+        opened = self._opened or model.open(self.image)
+        self._opened = opened
+        return opened
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the networks have seen it."""
+        return self._opened is not None
+
+    def close(self) -> None:
+        """Forget what the networks made of it."""
+        self._opened = None
 
     def about(self) -> dict[str, str | int]:
         """Say what it is, for JSON."""
@@ -40,7 +59,10 @@ class Picture:
 
 
 class Pictures:
-    """The bundled pictures, and the last ones that visitors sent."""
+    """The bundled pictures, and those that visitors sent.
+
+    Where a visitor has too many, the one that nobody asked for longest is forgotten; never another's.
+    """
 
     def __init__(
         self,
@@ -49,17 +71,35 @@ class Pictures:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits, self._clock = limits, clock
-        self._kept = {name: Picture(name, name, image, is_bundled=True) for name, image in bundled.items()}
+        self._bundled = {name: Picture(name, name, image) for name, image in bundled.items()}
+        self._sent: OrderedDict[str, Picture] = OrderedDict()
+        """Whoever was asked for last is last."""
 
     def bundled(self) -> list[Picture]:
         """List those that come with the package."""
-        return [picture for picture in self._kept.values() if picture.is_bundled]
+        return list(self._bundled.values())
 
-    def add(self, image: UInt8[np.ndarray, "h w 3"], name: str) -> Picture:
-        """Keep a picture; where there are too many, those that nobody asked for longest are forgotten."""
-        self._forget(room_for=1)
-        picture = Picture(secrets.token_hex(12), name, image, is_bundled=False, seen=self._clock())
-        self._kept[picture.id] = picture
+    def check_room(self, visitor: Visitor) -> None:
+        """See whether a visitor may send a picture, before it is decoded.
+
+        Raises:
+            Problem: There are too many, and none of the visitor's own could go.
+        """
+        self._forget_old()
+        if not self._of(visitor) and not self._has_room(visitor, 0):
+            raise Problem(429, "too many pictures are kept here; try again later, or poke one that comes with ipoke")
+
+    def add(self, image: UInt8[np.ndarray, "h w 3"], name: str, visitor: Visitor) -> Picture:
+        """Keep a picture.
+
+        Raises:
+            Problem: As of `check_room`.
+        """
+        self.check_room(visitor)
+        while (own := self._of(visitor)) and not self._has_room(visitor, len(own)):
+            del self._sent[own[0].id]
+        picture = Picture(secrets.token_hex(12), name, image, visitor, self._clock())
+        self._sent[picture.id] = picture
         return picture
 
     def get(self, id_: str) -> Picture:
@@ -68,17 +108,31 @@ class Pictures:
         Raises:
             Problem: There is none of that name, or no longer.
         """
-        self._forget(room_for=0)
-        picture = self._kept.get(id_)
+        self._forget_old()
+        picture = self._bundled.get(id_) or self._sent.get(id_)
         if picture is None:
-            raise Problem(404, f"picture: {id_} is not here (any more); send it again")
+            raise Problem(404, f"picture: {one_line(id_, 64)} is not here (any more); send it again")
         picture.seen = self._clock()
+        if not picture.is_bundled:
+            self._sent.move_to_end(id_)
         return picture
 
-    def _forget(self, room_for: int) -> None:
-        sent = sorted((one for one in self._kept.values() if not one.is_bundled), key=lambda one: one.seen)
+    def close_some(self) -> None:
+        """Close pictures until few enough are open: of the visitor who has most, the one asked for longest ago."""
+        while len(opened := [one for one in self._sent.values() if one.is_open]) > self._limits.opened:
+            counts = Counter(one.visitor for one in opened)
+            most = max(counts.values())
+            next(one for one in opened if counts[one.visitor] == most).close()
+
+    def _has_room(self, visitor: Visitor, own: int) -> bool:
+        near = sum(one.visitor is not None and one.visitor.address == visitor.address for one in self._sent.values())
+        limits, kept = self._limits, len(self._sent)
+        return own < limits.pictures_per_visitor and near < limits.pictures_per_address and kept < limits.pictures
+
+    def _of(self, visitor: Visitor) -> list[Picture]:
+        return [one for one in self._sent.values() if one.visitor == visitor]
+
+    def _forget_old(self) -> None:
         too_old = self._clock() - self._limits.picture_seconds
-        excess = len(sent) + room_for - self._limits.pictures
-        for index, picture in enumerate(sent):
-            if index < excess or picture.seen < too_old:
-                del self._kept[picture.id]
+        while self._sent and (oldest := next(iter(self._sent.values()))).seen < too_old:
+            del self._sent[oldest.id]

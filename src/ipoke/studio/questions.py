@@ -4,18 +4,28 @@ import base64
 import binascii
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator
 
 from ipoke.data.poke import Poke
 from ipoke.residual_terms import Given, Residual, Term
 from ipoke.settings import Section
 from ipoke.studio.limits import LIMITS
-from ipoke.studio.problem import Problem
+from ipoke.studio.problem import Problem, one_line
+from ipoke.studio.writing import is_finite
 
 PictureId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Number = Annotated[float, Field(ge=-1e5, le=1e5)]
 OneTerm = tuple[Annotated[int, Field(ge=0, lt=2**53)], Annotated[int, Field(ge=0, lt=1000)], Number]
 
+
+def _finite(history: Any) -> Any:
+    if not is_finite(history):
+        raise ValueError("a number is not finite")
+    return history
+
+
+History = Annotated[Any, AfterValidator(_finite)]
+"""What led to a question, as whoever asks writes it down."""
 Terms = Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.terms)]
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -71,6 +81,22 @@ class Question(Section):
                 raise ValueError("a residual has no term of any weight")
         return residuals
 
+    def pixels(self, shape: tuple[int, ...], frames: int) -> int:
+        """Count the pixels of all frames of all samples of a picture, where so many frames are usual.
+
+        Raises:
+            Problem: They are too many for one answer.
+        """
+        height, width = shape[:2]
+        pixels = len(self.residuals) * (1 + (self.frames or frames)) * height * width
+        if pixels > LIMITS.answer_pixels:
+            raise Problem(
+                413,
+                f"{len(self.residuals)} samples of {self.frames or frames} frames of {width} x {height} px are "
+                f"{pixels / 1e6:.0f} megapixels, expected at most {LIMITS.answer_pixels / 1e6:g}; ask for fewer",
+            )
+        return pixels
+
     def poke_list(self) -> list[Poke]:
         """Return the pokes."""
         return [Poke(poke.x, poke.y, poke.dx, poke.dy) for poke in self.pokes]
@@ -86,7 +112,7 @@ class Question(Section):
 class Keeping(Question):
     """A question whose clips are to be kept as a file, with what led there."""
 
-    history: Any = None
+    history: History = None
     start: PictureId | None = None
     """The picture that it began with, where clips went on from the last frames of others."""
 
@@ -115,7 +141,8 @@ def parsed(kind: type[AnySection], data: bytes) -> AnySection:
         return kind.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = one_line(".".join(str(part) for part in first["loc"]), 80)
+        what = one_line(first["msg"], 200)
         if first["type"] == "json_invalid":
-            raise Problem(400, f"not JSON: {first['msg']}") from error
-        raise Problem(422, f"{where or 'body'}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+            raise Problem(400, f"not JSON: {what}") from error
+        raise Problem(422, f"{where or 'body'}: {what[:1].lower()}{what[1:]}") from error

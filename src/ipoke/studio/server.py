@@ -2,8 +2,7 @@
 
 import asyncio
 import contextlib
-import json
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,24 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from ipoke.model import PokeModel, bundled_stills
 from ipoke.studio.answers import Answers
+from ipoke.studio.bodies import Bodies
 from ipoke.studio.decoding import Decoder
+from ipoke.studio.exporting import parts_of
 from ipoke.studio.guard import Guard
-from ipoke.studio.keeping import MEDIA, checked, commands, kept, png, session_of
+from ipoke.studio.jobs import Job, Steps
+from ipoke.studio.keeping import MEDIA, checked, commands
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.pictures import Picture, Pictures
-from ipoke.studio.problem import Problem
+from ipoke.studio.problem import Problem, one_line
 from ipoke.studio.questions import AnySection, Keeping, Naming, Place, Question, parsed
-from ipoke.studio.turns import Job, Steps, Turns
+from ipoke.studio.turns import Turns
+from ipoke.studio.visitors import Visitor, visitor_of
+from ipoke.studio.writing import written
 from ipoke.version import __version__
 
 PAGE = Path(__file__).parent / "page"
@@ -37,7 +41,7 @@ class Studio:
 
     def __init__(self, model: PokeModel, model_name: str, limits: Limits = LIMITS) -> None:
         self.model, self.model_name, self.limits = model, model_name, limits
-        self.answers, self.decoder = Answers(model), Decoder(limits)
+        self.answers, self.decoder, self.bodies = Answers(model, limits), Decoder(limits), Bodies(limits)
         self.pictures, self.turns = (
             Pictures(bundled_stills(), limits),
             Turns(self.answers.together, limits, self.answers.ahead),
@@ -48,7 +52,7 @@ class Studio:
         """Give the page, or one of the files that it is made of."""
         name = request.path_params.get("name", "index.html")
         if name not in self.files:
-            raise Problem(404, f"{name[:80]}: there is no such file")
+            raise Problem(404, f"{one_line(name, 80)}: there is no such file")
         return Response(self.files[name], media_type=TYPES[Path(name).suffix], headers={"cache-control": "no-cache"})
 
     async def about(self, request: Request) -> Response:
@@ -63,58 +67,62 @@ class Studio:
         pictures = [{**picture.about(), "name": picture.name} for picture in self.pictures.bundled()]
         names = ("upload_bytes", "video_bytes", "pixels", "samples", "pokes", "frames")
         limits = {name: getattr(self.limits, name) for name in names}
-        return JSONResponse({"version": __version__, "model": model, "pictures": pictures, "limits": limits})
+        return _json({"version": __version__, "model": model, "pictures": pictures, "limits": limits})
 
     async def add_picture(self, request: Request) -> Response:
         """Take a picture."""
-        data = await body(request, self.limits.upload_bytes)
-        return JSONResponse(
-            self.pictures.add(await self.decoder.picture(data, self._visitor(request)), "picture.png").about()
-        )
+        visitor = visitor_in(request)
+        self.pictures.check_room(visitor)
+        async with self.bodies.read(request, visitor, self.limits.upload_bytes) as data:
+            image = await self.decoder.picture(data, visitor)
+        return _json(self.pictures.add(image, "picture.png", visitor).about())
 
     async def give_picture(self, request: Request) -> Response:
         """Give a picture back."""
-        return Response(png(self.pictures.get(request.path_params["id"]).image), media_type="image/png")
+        file = await self._one(request, "picture", request.path_params["id"], self.answers.png)
+        return _file(_cut(file), "image/png")
 
     async def add_frame(self, request: Request) -> Response:
         """Take one frame of a video as a picture."""
-        seconds = number(request, "at", 0.0)
-        data = await body(request, self.limits.video_bytes)
-        image, length = await self.decoder.frame(data, seconds, self._visitor(request))
-        return JSONResponse({**self.pictures.add(image, "frame.png").about(), "seconds": length})
+        seconds, visitor = number(request, "at", 0.0), visitor_in(request)
+        self.pictures.check_room(visitor)
+        async with self.bodies.read(request, visitor, self.limits.video_bytes) as data:
+            image, length = await self.decoder.frame(data, seconds, visitor)
+        return _json({**self.pictures.add(image, "frame.png", visitor).about(), "seconds": length})
 
     async def preview(self, request: Request) -> Response:
         """Give the last frame of one clip."""
         question = await self._asked(Question, request)
         image, facts = await self._one(request, "preview", question.picture, self.answers.preview, question)
-        headers = {"x-milliseconds": str(facts["milliseconds"]), "x-reached": json.dumps(facts["reached"])}
+        headers = {"x-milliseconds": str(facts["milliseconds"]), "x-reached": written(facts["reached"]).decode()}
         return Response(image, media_type="image/jpeg", headers=headers)
 
     async def clips(self, request: Request) -> Response:
         """Stream clips."""
         question = await self._asked(Question, request)
-        return await self._lines(request, question.picture, self.answers.clips, question)
+        pixels = self._pixels(question.picture, question)
+        return await self._lines(request, question.picture, self.answers.clips, question, pixels=pixels)
 
     async def affinity(self, request: Request) -> Response:
         """Map what moves along."""
         place = await self._asked(Place, request)
-        return JSONResponse(
-            await self._one(request, "affinity", place.picture, self.answers.affinity, place.x, place.y)
-        )
+        return _json(await self._one(request, "affinity", place.picture, self.answers.affinity, place.x, place.y))
 
     async def transfer(self, request: Request) -> Response:
         """Stream the picture as it moves like a video."""
         id_ = request.query_params.get("picture", "")
         self.pictures.get(id_)
-        data = await body(request, self.limits.video_bytes)
-        clip = await self.decoder.clip(data, self.model.size, self.model.frames + 1, self._visitor(request))
+        visitor = visitor_in(request)
+        async with self.bodies.read(request, visitor, self.limits.video_bytes) as data:
+            clip = await self.decoder.clip(data, self.model.size, self.model.frames + 1, visitor)
         return await self._lines(request, id_, self.answers.transfer, clip)
 
     async def go_on(self, request: Request) -> Response:
         """Make the last frame of a clip a picture."""
-        question = await self._asked(Question, request)
+        question, visitor = await self._asked(Question, request), visitor_in(request)
+        self.pictures.check_room(visitor)
         image = await self._one(request, "continue", question.picture, self.answers.last_frame, question)
-        return JSONResponse(self.pictures.add(image, "last-frame.png").about())
+        return _json(self.pictures.add(image, "last-frame.png", visitor).about())
 
     async def export(self, request: Request) -> Response:
         """Give clips as a file."""
@@ -122,48 +130,53 @@ class Studio:
         if kind not in MEDIA:
             raise Problem(400, f"format: got {kind[:20]!r}, expected one of {', '.join(MEDIA)}")
         asked = await self._asked(Keeping, request)
-        if len(json.dumps(asked.history)) > self.limits.history_bytes:
+        if len(written(asked.history)) > self.limits.history_bytes:
             raise Problem(413, f"history: expected at most {self.limits.history_bytes} bytes")
-        picture = self.pictures.get(asked.picture)
         start = self.pictures.get(asked.start) if asked.start not in (None, asked.picture) else None
-        clips, motion = await self._one(request, "export", asked.picture, self.answers.sampled, asked)
-        session = session_of(self.model, picture, asked, start)
-        unit = picture.opened(self.model).still.px_per_model_px
-        file = await asyncio.to_thread(kept, kind, clips, motion, unit, session)
-        return Response(file, media_type=MEDIA[kind])
+        job = self._job(
+            *(request, "export", asked.picture, self.answers.export, asked, start, kind),
+            pixels=self._pixels(asked.picture, asked),
+        )
+        first, parts = await self._first(request, job)
+        return _file(_after(first, parts), MEDIA[kind])
 
     async def reopen(self, request: Request) -> Response:
         """Open the session that a file carries."""
-        data = await body(request, self.limits.video_bytes)
-        saved = await self.decoder.saved(data, self._visitor(request))
+        visitor = visitor_in(request)
+        async with self.bodies.read(request, visitor, self.limits.video_bytes) as data:
+            saved = await self.decoder.saved(data, visitor)
         session, image = checked(saved.session), saved.pictures.get("image_png")
         question = session.question.model_dump(mode="json")
         if session.question.picture not in {picture.id for picture in self.pictures.bundled()}:
             if image is None:
                 raise Problem(415, "the session's picture is missing; open a file that the studio wrote")
-            question["picture"] = self.pictures.add(image, session.name).id
+            question["picture"] = self.pictures.add(image, session.name, visitor).id
         about = self.pictures.get(question["picture"]).about()
         start = saved.pictures.get("start_png")
-        began = self.pictures.add(start, session.name).about() if start is not None else None
+        began = self.pictures.add(start, session.name, visitor).about() if start is not None else None
         is_same = session.model_sha256 == self.model.sha256
         facts = {"question": question, "history": session.history, "start": began, "same_model": is_same}
-        return JSONResponse({**about, **facts})
+        return _json({**about, **facts})
 
     async def command(self, request: Request) -> Response:
         """Say what samples the same without the page."""
         asked = await self._asked(Naming, request)
         self.pictures.get(asked.picture)
-        return JSONResponse(commands(self.model_name, asked, asked.name))
+        return _json(commands(self.model_name, asked, asked.name))
 
     async def _asked(self, kind: type[AnySection], request: Request) -> AnySection:
-        return parsed(kind, await body(request, self.limits.json_bytes))
+        async with self.bodies.read(request, visitor_in(request), self.limits.json_bytes) as data:
+            return parsed(kind, data)
 
-    def _job(self, request: Request, kind: str, id_: str, answer: Callable[..., Steps], *arguments: Any) -> Job:
+    def _pixels(self, id_: str, question: Question) -> int:
+        return question.pixels(self.pictures.get(id_).image.shape, self.model.frames)
+
+    def _job(
+        self, request: Request, kind: str, id_: str, answer: Callable[..., Steps], *arguments: Any, pixels: int = 0
+    ) -> Job:
         picture: Picture = self.pictures.get(id_)
-        return self.turns.add(self._visitor(request), kind, partial(answer, picture, *arguments))
-
-    def _visitor(self, request: Request) -> str:
-        return request.headers.get("x-visitor", "")[:64] or (request.client.host if request.client else "")
+        self.pictures.close_some()
+        return self.turns.add(visitor_in(request), kind, partial(answer, picture, *arguments), pixels)
 
     async def _one(self, request: Request, kind: str, id_: str, answer: Callable[..., Steps], *arguments: Any) -> Any:
         job = self._job(request, kind, id_, answer, *arguments)
@@ -173,17 +186,30 @@ class Studio:
         finally:
             watch.cancel()
 
-    async def _lines(self, request: Request, id_: str, answer: Callable[..., Steps], *arguments: Any) -> Response:
-        results = aiter(self._job(request, "clips", id_, answer, *arguments))
-        first = await anext(results)
+    async def _first(self, request: Request, job: Job) -> tuple[Any, AsyncIterator[Any]]:
+        """Wait for the first result, so that what goes wrong before it has a status of its own; give the others too."""
+        results, watch = aiter(job), asyncio.ensure_future(_gone(request, job))
+        try:
+            return await anext(results), results
+        except StopAsyncIteration:
+            raise Problem(410, "given up, because nobody waits for it any more") from None
+        finally:
+            watch.cancel()
+
+    async def _lines(
+        self, request: Request, id_: str, answer: Callable[..., Steps], *arguments: Any, pixels: int = 0
+    ) -> Response:
+        job = self._job(request, "clips", id_, answer, *arguments, pixels=pixels)
+        first, results = await self._first(request, job)
 
         async def lines() -> AsyncIterator[bytes]:
-            yield _line(first)
             try:
-                async for result in results:
-                    yield _line(result)
+                async for result in _after(first, results):
+                    yield written(result) + b"\n"
             except Problem as problem:
-                yield _line({"kind": "error", "error": problem.words})
+                yield written({"kind": "error", "error": problem.words}) + b"\n"
+            finally:
+                job.give_up()
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
@@ -215,32 +241,19 @@ def make_app(studio: Studio, token: str | None = None) -> Starlette:
         ("POST", "/api/reopen", studio.reopen),
         ("POST", "/api/command", studio.command),
     ]
-    return Starlette(
+    app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in calls],
         middleware=[Middleware(Guard, token=token)],
         exception_handlers={Problem: _said, HTTPException: _not_found, ClientDisconnect: _left},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False  # to an address that the visitor's Host header would make up
+    return app
 
 
-async def body(request: Request, most: int) -> bytes:
-    """Read what was sent.
-
-    Raises:
-        Problem: Nothing was sent, or more than ``most`` bytes.
-    """
-    too_much = Problem(413, f"too large: expected at most {most / 1e6:g} MB")
-    with contextlib.suppress(ValueError):
-        if int(request.headers.get("content-length", "0")) > most:
-            raise too_much
-    data = bytearray()
-    async for part in request.stream():
-        data += part
-        if len(data) > most:
-            raise too_much
-    if not data:
-        raise Problem(400, "nothing was sent; send it as the body of the request")
-    return bytes(data)
+def visitor_in(request: Request) -> Visitor:
+    """Say who sent a request."""
+    return visitor_of(request.client.host if request.client else None, request.headers.get("x-visitor", ""))
 
 
 def number(request: Request, name: str, default: float) -> float:
@@ -265,24 +278,39 @@ async def _gone(request: Request, job: Job) -> None:
     """Give a job up once its visitor has left."""
     while not await request.is_disconnected():
         await asyncio.sleep(0.05)
-    job.is_given_up = True
+    job.give_up()
 
 
-def _line(result: dict[str, Any]) -> bytes:
-    return json.dumps(result).encode() + b"\n"
+async def _after(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    yield first
+    async for one in rest:
+        yield one
+
+
+async def _cut(file: bytes) -> AsyncIterator[bytes]:
+    for part in parts_of(file):
+        yield part
+
+
+def _file(parts: AsyncIterator[bytes], media_type: str) -> Response:
+    return StreamingResponse(parts, media_type=media_type)
+
+
+def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(written(value), status, headers, "application/json")
 
 
 async def _said(request: Request, problem: Exception) -> Response:
     status, words = (problem.status, problem.words) if isinstance(problem, Problem) else (500, "something went wrong")
-    return JSONResponse({"error": words}, status_code=status)
+    return _json({"error": words}, status)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    status = error.status_code if isinstance(error, HTTPException) else 500
-    path = request.url.path[:80]
-    words = {404: f"{path}: there is no such call", 405: f"{path}: got {request.method}, which it does not take"}
-    return JSONResponse({"error": words.get(status, "this cannot be answered")}, status_code=status)
+    status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
+    path, method = one_line(request.scope["path"], 80), one_line(request.method, 20)
+    words = {404: f"{path}: there is no such call", 405: f"{path}: got {method}, which it does not take"}
+    return _json({"error": words.get(status, "this cannot be answered")}, status, headers)
 
 
 async def _left(request: Request, error: Exception) -> Response:
-    return JSONResponse({"error": "the visitor left"}, status_code=400)
+    return _json({"error": "the visitor left"}, 400)

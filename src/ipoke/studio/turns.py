@@ -5,83 +5,39 @@ What several of them want of the networks at one time is computed in one batch.
 
 import asyncio
 import contextlib
-from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Generator, Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
-from ipoke.errors import InputError
+from ipoke.studio.jobs import END, Aside, Job, Steps, advanced
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
+from ipoke.studio.visitors import Visitor
+from ipoke.studio.waiting import Waiting
 
-Steps = Generator[Any, Any, None]
-"""Work cut into steps, each of which takes a fraction of a second; what a step yields is sent on, unless it is None."""
 Together = Callable[[Sequence[Any]], Sequence[Any]]
 """Does works of several jobs at once: an answer each, or the exception that the job shall meet."""
-
-
-class Shared(NamedTuple):
-    """What a step yields that wants something done together with others; the answer is sent back to it."""
-
-    work: Any
-
-
-class Job:
-    """Work that somebody waits for."""
-
-    def __init__(self, visitor: str, kind: str, begin: Callable[[], Steps]) -> None:
-        self.visitor, self.kind, self.begin = visitor, kind, begin
-        self.steps: Steps | None = None
-        self.shared: Shared | None = None
-        self.is_given_up = False
-        self.results: asyncio.Queue[Any] = asyncio.Queue()
-
-    async def __aiter__(self) -> AsyncIterator[Any]:
-        """Wait for results, one by one.
-
-        Raises:
-            Problem: What went wrong.
-        """
-        try:
-            while True:
-                result = await self.results.get()
-                if isinstance(result, Problem):
-                    raise result
-                if result is END:
-                    return
-                yield result
-        finally:
-            self.is_given_up = True
-
-    async def only(self) -> Any:
-        """Wait for the one result.
-
-        Raises:
-            Problem: What went wrong.
-        """
-        results = [result async for result in self]
-        if not results:
-            raise Problem(410, "given up, because nobody waits for it any more")
-        return results[-1]
-
-
-END = object()
 PAUSE_S = 0.04
 """Without news, after which work is done ahead: longer than a page takes to ask for its next preview."""
+LOOK_S = 0.5
+"""After which jobs whose results nobody takes are looked at again."""
 
 
 class Turns:
-    """Runs jobs on one thread: a step of one visitor's oldest job, then a step of the next visitor's.
+    """Runs jobs on one thread, step by step; before each step `ipoke.studio.waiting.Waiting` says whose turn it is.
 
+    What needs no network, such as encoding a frame, is done aside on a thread of its own, one piece at a time.
     A job that waits for shared work takes along those of other visitors that wait for such work too. When nobody has
     asked for anything for a moment, steps ``ahead`` are taken until somebody does.
     """
 
     def __init__(self, together: Together, limits: Limits = LIMITS, ahead: Callable[[], Steps] | None = None) -> None:
-        self.limits = limits
         self._together, self._ahead = together, ahead
-        self._waiting: OrderedDict[str, deque[Job]] = OrderedDict()
+        self._waiting = Waiting(limits)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="studio")
+        self._thread_aside = ThreadPoolExecutor(1, thread_name_prefix="studio-aside")
         self._news = asyncio.Event()
         self._is_stopping = False
         self._runner: asyncio.Task[None] | None = None
@@ -96,13 +52,12 @@ class Turns:
         self._news.set()
         if self._runner is not None:
             await self._runner
-        for jobs in self._waiting.values():
-            for job in jobs:
-                job.results.put_nowait(Problem(503, "the server is stopping; ask again later"))
-        self._waiting.clear()
+        for job in list(self._waiting):
+            job.give_up(Problem(503, "the server is stopping; ask again later"))
         self._thread.shutdown()
+        self._thread_aside.shutdown(cancel_futures=True)
 
-    def add(self, visitor: str, kind: str, begin: Callable[[], Steps]) -> Job:
+    def add(self, visitor: Visitor, kind: str, begin: Callable[[], Steps], pixels: int = 0) -> Job:
         """Queue a job; a preview overtakes one of the same visitor that has not begun.
 
         Raises:
@@ -110,104 +65,74 @@ class Turns:
         """
         if self._is_stopping:
             raise Problem(503, "the server is stopping; ask again later")
-        mine = self._waiting.get(visitor, deque())
-        if kind == "preview":
-            for stale in [job for job in mine if job.kind == "preview" and job.steps is None]:
-                mine.remove(stale)
-                stale.results.put_nowait(Problem(409, "overtaken by a newer preview"))
-        active = [job for job in mine if not job.is_given_up]
-        if len(active) >= self.limits.jobs_per_visitor:
-            raise Problem(429, f"{len(active)} requests of yours are being answered; wait for one of them")
-        if sum(len(jobs) for jobs in self._waiting.values()) >= self.limits.jobs:
-            raise Problem(429, "too many visitors at once; try again in a moment")
-        job = Job(visitor, kind, begin)
-        self._waiting.setdefault(visitor, mine).append(job)
+        for stale in list(self._waiting):
+            if kind == stale.kind == "preview" and stale.visitor == visitor and stale.steps is None:
+                stale.give_up(Problem(409, "overtaken by a newer preview"))
+        job = Job(visitor, kind, begin, pixels)
+        self._waiting.add(job)
+        job.when_taken = self._news.set
         self._news.set()
         return job
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while not self._is_stopping:
-            job = self._next()
+            job = self._waiting.next()
             if job is None:
                 self._news.clear()
                 await self._quiet()
                 continue
-            jobs = self._sharing(job)
-            for one, result in zip(jobs, await loop.run_in_executor(self._thread, self._step, jobs), strict=True):
+            jobs, began = self._waiting.with_shared_work(job), time.perf_counter()
+            results = await loop.run_in_executor(self._thread, self._step, jobs)
+            for one, result in zip(jobs, results, strict=True):
+                self._waiting.charge(one, (time.perf_counter() - began) / len(jobs))
                 if result is not None:
-                    one.results.put_nowait(result)
+                    one.put(result)
                 if result is END or isinstance(result, Problem):
-                    self._drop(one)
+                    self._waiting.drop(one)
+                elif one.aside is not None:
+                    loop.run_in_executor(self._thread_aside, _done, one.aside).add_done_callback(
+                        partial(self._go_on, one)
+                    )
+
+    def _go_on(self, job: Job, done: asyncio.Future[tuple[Any, float]]) -> None:
+        """Let a job take turns again, now that what it wanted is done."""
+        job.aside = None
+        if not done.cancelled():
+            job.answer, seconds = done.result()
+            self._waiting.charge(job, seconds)
+        self._news.set()
 
     async def _quiet(self) -> None:
         """Wait for news; if there are none for a moment, work ahead until there are."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), PAUSE_S)
         if self._ahead is not None and not self._news.is_set():
-            job = Job("", "ahead", self._ahead)
+            job = Job(Visitor("", ""), "ahead", self._ahead)
             while not self._news.is_set():
-                result = await asyncio.get_running_loop().run_in_executor(self._thread, _advanced, job, None)
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, advanced, job, None)
                 if result is END or isinstance(result, Problem):
                     break
-        await self._news.wait()
-
-    def _next(self) -> Job | None:
-        """Take the oldest job of the visitor who waited longest, who then waits again."""
-        while self._waiting:
-            visitor, jobs = next(iter(self._waiting.items()))
-            if not jobs:
-                del self._waiting[visitor]
-                continue
-            self._waiting.move_to_end(visitor)
-            return jobs[0]
-        return None
-
-    def _sharing(self, job: Job) -> list[Job]:
-        """Find the jobs that take this step together."""
-        if job.shared is None or job.is_given_up:
-            return [job]
-        heads = (jobs[0] for jobs in self._waiting.values() if jobs)
-        others = [one for one in heads if one is not job and one.shared is not None and not one.is_given_up]
-        return [job, *others[: self.limits.jobs_together - 1]]
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._news.wait(), LOOK_S if any(self._waiting) else None)
 
     def _step(self, jobs: list[Job]) -> list[Any]:
         """Do one step of each; give what it yields, `END`, or what went wrong."""
         works = [job.shared.work for job in jobs if job.shared is not None]
         if len(works) < len(jobs) or jobs[0].is_given_up:
-            return [_advanced(job, None) for job in jobs]
+            return [advanced(job, job.answer) for job in jobs]
         try:
             answers = self._together(works)
         except Exception as error:  # it must not end the server
             answers = [error] * len(jobs)
-        return [_advanced(job, answer) for job, answer in zip(jobs, answers, strict=True)]
-
-    def _drop(self, job: Job) -> None:
-        jobs = self._waiting.get(job.visitor)
-        if jobs and job in jobs:
-            jobs.remove(job)
+        return [advanced(job, answer) for job, answer in zip(jobs, answers, strict=True)]
 
 
-def _advanced(job: Job, answer: Any) -> Any:
-    """Go on with a job, by the answer to what it wanted; give what it yields, `END`, or what went wrong."""
-    job.shared = None
+def _done(aside: Aside) -> tuple[Any, float]:
+    """Do what is wanted; give its answer, or the exception that the job shall meet, and the seconds that it took."""
+    began = time.perf_counter()
     try:
-        if job.is_given_up:
-            if job.steps is not None:
-                job.steps.close()
-            return END
-        if job.steps is None:
-            job.steps = job.begin()
-        result = job.steps.throw(answer) if isinstance(answer, Exception) else job.steps.send(answer)
-    except StopIteration:
-        return END
-    except Problem as problem:
-        return problem
-    except InputError as error:
-        return Problem(400, str(error))
-    except Exception as error:  # one visitor's mishap must not end the others' server
-        return Problem(500, f"something went wrong here ({type(error).__name__}); other pokes may work")
-    if isinstance(result, Shared):
-        job.shared = result
-        return None
-    return result
+        answer = aside.work()
+    except Exception as error:
+        answer = error
+    return answer, time.perf_counter() - began

@@ -1,0 +1,85 @@
+"""What is told of clips once all of them are drawn."""
+
+import base64
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from ipoke.data.poke import Poke
+from ipoke.drawing import Drawn
+from ipoke.model import PokeModel
+from ipoke.open_picture import OpenPicture
+from ipoke.reach import motion_of_poked
+
+MOVES_PX = 0.5
+"""From which a place counts as moving, px of the model."""
+
+
+def reached_by(
+    model: PokeModel,
+    opened: OpenPicture,
+    drawn: Drawn,
+    pokes: list[Poke],
+    motion: Float[torch.Tensor, "n 2 s s"] | None = None,
+) -> list[list[dict[str, float]]]:
+    """Say for each clip where each poked point is by the end, and how far from its target, px of the picture.
+
+    Where the motion by the end is known, it need not be computed.
+    """
+    if not model.autoencoder.says_motion or not pokes:
+        return []
+    inner = [opened.still.to_model(poke) for poke in pokes]
+    motion = opened.say(drawn) if motion is None else motion
+    moved = motion_of_poked(motion, inner).unflatten(1, (-1, 2)) * opened.still.px_per_model_px
+    return [
+        [
+            {
+                "x": round(poke.x + float(dx), 2),
+                "y": round(poke.y + float(dy), 2),
+                "error": round(math.hypot(float(dx) - poke.dx, float(dy) - poke.dy), 2),
+            }
+            for poke, (dx, dy) in zip(pokes, of_clip, strict=True)
+        ]
+        for of_clip in moved
+    ]
+
+
+@torch.no_grad()
+def summary(model: PokeModel, opened: OpenPicture, parts: list[Drawn], pokes: list[Poke]) -> dict[str, Any]:
+    """Sum clips up."""
+    dimensions = parts[0].z[0].numel()
+    nats = torch.cat([model.latent_flow.log_prob(d.z, d.cond.expand(len(d.z), -1, -1, -1)) for d in parts])
+    order = nats.argsort(descending=True).tolist()
+    reached = [one for drawn in parts for one in reached_by(model, opened, drawn, pokes)]
+    motion = spread = ambiguity = unit = None
+    if model.autoencoder.says_motion:
+        fields = torch.cat([opened.say(drawn) for drawn in parts]).cpu().numpy() * opened.still.px_per_model_px
+        unit = max(float(np.abs(fields).max()), 1e-6) / 127
+        motion = [_base64(np.round(field.transpose(1, 2, 0) / unit).astype(np.int8)) for field in fields]
+        apart = np.sqrt(fields.var(0).sum(0))
+        moving = np.hypot(fields[:, 0], fields[:, 1]).max(0) > MOVES_PX * opened.still.px_per_model_px
+        ambiguity = float(apart[moving].mean()) if moving.any() else 0.0
+        spread = _base64(np.round(255 * apart / max(float(apart.max()), 1e-6)).astype(np.uint8))
+    return {
+        "kind": "end",
+        "samples": [
+            {
+                "bits_per_dim": round(-float(nats[i]) / (dimensions * math.log(2)), 4),
+                "rank": order.index(i),
+                "reached": reached[i] if reached else [],
+                "motion": motion[i] if motion else None,
+            }
+            for i in range(len(nats))
+        ],
+        "side": model.size,
+        "motion_unit": unit,
+        "spread": spread,
+        "ambiguity": ambiguity,
+    }
+
+
+def _base64(array: np.ndarray) -> str:
+    return base64.b64encode(array.tobytes()).decode()

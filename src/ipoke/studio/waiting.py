@@ -1,0 +1,126 @@
+"""Jobs that wait for their turn: how many there may be, who gives way, and whose turn it is."""
+
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+
+from ipoke.studio.jobs import Job
+from ipoke.studio.limits import Limits
+from ipoke.studio.problem import Problem
+from ipoke.studio.shares import MOST, Shares
+from ipoke.studio.visitors import Visitor
+
+CROWDED = "too many requests at once; try again in a moment"
+
+
+class Waiting:
+    """The jobs of all visitors, oldest first.
+
+    It is the turn of the address that has had least time, of its visitor who has had least, of the oldest job. Where
+    there are too many, whoever has most gives way to whoever has less; among equals, who came last.
+    """
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits, self._clock = limits, clock
+        self._jobs: list[Job] = []
+        self._addresses: Shares[str] = Shares()
+        self._visitors: OrderedDict[str, Shares[str]] = OrderedDict()
+
+    def __iter__(self) -> Iterator[Job]:
+        """Go through the jobs that somebody waits for."""
+        return (job for job in self._jobs if not job.is_given_up)
+
+    def add(self, job: Job) -> None:
+        """Take a job.
+
+        Raises:
+            Problem: There is no room for it.
+        """
+        limits, visitor = self._limits, job.visitor
+        mine = [one for one in self if one.visitor == visitor]
+        near = [one for one in self if one.visitor.address == visitor.address]
+        if len(mine) >= limits.jobs_per_visitor:
+            raise Problem(429, f"{len(mine)} requests of yours are being answered; wait for one of them")
+        if mine and sum(one.pixels for one in mine) + job.pixels > limits.visitor_pixels:
+            raise Problem(429, "the frames that you wait for are too many to add more; wait for them")
+        if job.kind == "export" and any(one.kind == "export" for one in mine):
+            raise Problem(429, "a file of yours is being written; wait for it")
+        self._seen(visitor)
+        if len(near) >= limits.jobs_per_address:
+            self._make_room_near(near, visitor, len(mine))
+        elif len(list(self)) >= limits.jobs:
+            self._make_room(visitor.address, len(near))
+        self._jobs.append(job)
+
+    def next(self) -> Job | None:
+        """Say whose turn it is; those whose results nobody takes are passed over, and given up after a while."""
+        for job in self:
+            if job.unread < self._limits.results:
+                job.unread_since = None
+            elif job.unread_since is None:
+                job.unread_since = self._clock()
+            elif self._clock() - job.unread_since > self._limits.unread_seconds:
+                job.give_up(Problem(408, f"nobody took the answer for {self._limits.unread_seconds:g} s"))
+        free = [job for job in self._jobs if job.aside is None]
+        left = next((job for job in free if job.is_given_up), None)
+        return left or min(filter(self._may_go_on, free), key=self._rank, default=None)
+
+    def with_shared_work(self, job: Job) -> list[Job]:
+        """Add to a job those that want something done together with what it wants, as far as a batch goes."""
+        if job.shared is None or job.is_given_up:
+            return [job]
+        room, seen, jobs = self._limits.rows_together - job.shared.rows, {job.visitor}, [job]
+        for one in sorted(self, key=self._rank):
+            if one.visitor not in seen and one.shared is not None and one.shared.rows <= room:
+                room -= one.shared.rows
+                seen.add(one.visitor)
+                jobs.append(one)
+        return jobs
+
+    def charge(self, job: Job, seconds: float) -> None:
+        """Count time that a job has had."""
+        self._addresses.charge(job.visitor.address, seconds)
+        if job.visitor.address in self._visitors:
+            self._visitors[job.visitor.address].charge(job.visitor.name, seconds)
+
+    def drop(self, job: Job) -> None:
+        """Forget a job."""
+        if job in self._jobs:
+            self._jobs.remove(job)
+
+    def _may_go_on(self, job: Job) -> bool:
+        if job.kind == "export" and job.steps is None:
+            begun = sum(one.kind == "export" and one.steps is not None for one in self._jobs)
+            return begun < self._limits.exports
+        return job.unread_since is None
+
+    def _rank(self, job: Job) -> tuple[int, int, bool]:
+        """Rank a job; among equals, those that are not ready to be computed together go on until they are."""
+        address, name = job.visitor
+        of_address = self._visitors.get(address, Shares())
+        return self._addresses.slices(address), of_address.slices(name), job.shared is not None
+
+    def _seen(self, visitor: Visitor) -> None:
+        self._addresses.enter(visitor.address)
+        self._visitors.setdefault(visitor.address, Shares()).enter(visitor.name)
+        self._visitors.move_to_end(visitor.address)
+        while len(self._visitors) > MOST:
+            self._visitors.popitem(last=False)
+
+    def _make_room_near(self, near: list[Job], visitor: Visitor, mine: int) -> None:
+        counts, seen = Counter(job.visitor.name for job in near), self._visitors[visitor.address].since
+        most = max(counts, key=lambda name: (counts[name], seen(name)))
+        if (counts[most], seen(most)) <= (mine + 1, seen(visitor.name)):
+            raise Problem(429, CROWDED)
+        _last(job for job in near if job.visitor.name == most).give_up(Problem(429, CROWDED))
+
+    def _make_room(self, address: str, near: int) -> None:
+        counts = Counter(job.visitor.address for job in self)
+        most = max(counts, key=lambda one: (counts[one], self._addresses.since(one)))
+        if counts[most] <= near + 1:
+            raise Problem(429, CROWDED)
+        _last(job for job in self if job.visitor.address == most).give_up(Problem(429, CROWDED))
+
+
+def _last(jobs: Iterator[Job]) -> Job:
+    return list(jobs)[-1]
