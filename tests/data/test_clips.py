@@ -207,7 +207,7 @@ def test_a_write_that_never_returned_is_undone(folder, tmp_path):
 
 
 def write_and_die(folder, calls):
-    real, count = clip_writer._write_all, 0
+    real, count = clip_writer.write_whole, 0
 
     def dying_write(file, content):
         nonlocal count
@@ -217,7 +217,7 @@ def write_and_die(folder, calls):
             os.kill(os.getpid(), signal.SIGKILL)
         real(file, content)
 
-    setattr(clip_writer, "_write_all", dying_write)  # noqa: B010
+    setattr(clip_writer, "write_whole", dying_write)  # noqa: B010
     write(folder)
     os._exit(0)
 
@@ -240,7 +240,7 @@ def test_shards_roll_and_resume_in_the_right_one(folder, tmp_path, monkeypatch):
 
 def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch):
     other = tmp_path / "other"
-    real = clip_writer._write_all
+    real = clip_writer.write_whole
 
     def disk_full(file, content):
         if b'"id":"b"' in content:
@@ -250,7 +250,7 @@ def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch):
 
     with ClipWriter(other, settings=SETTINGS) as writer:
         writer.add(source("a"), PARTS["a"])
-        monkeypatch.setattr(clip_writer, "_write_all", disk_full)
+        monkeypatch.setattr(clip_writer, "write_whole", disk_full)
         with pytest.raises(InputError, match="No space left") as error:
             writer.add(source("b"), PARTS["b"])
         assert "\n" not in str(error.value)
