@@ -58,7 +58,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         header[name] = {"dtype": kind, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with replacing(path) as partial, partial.open("wb") as file:
+    with replacing(path) as partial, partial.open("wb", buffering=1 << 20) as file:
         file.write(struct.pack("<Q", len(text)) + text)
         for name in order:
             file.write(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
