@@ -205,7 +205,7 @@ class Run:
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file, expected the folder of a run; give another --out")
         refuse_links(folder / "checkpoints", folder / "samples", run.metrics)
-        refuse_pipes(run.settings, run.inputs, run.metrics)
+        refuse_pipes(run.settings, run.inputs, run.metrics, folder / "plan.json")
         begun = run.has_learned_nothing()
         if not begun and not run.settings.exists():
             raise InputError(f"{folder}: not empty and not a run; give an empty or new folder as --out")

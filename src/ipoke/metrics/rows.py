@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ipoke.errors import InputError
-from ipoke.files import append_lines, refuse_links
+from ipoke.files import append_lines, refuse_links, refuse_pipes
 from ipoke.runs import write_text
 
 
@@ -17,11 +17,12 @@ class Rows:
         """Open the rows of an evaluation, if there are any; a file without a row is as none.
 
         Raises:
-            InputError: The file holds rows of another evaluation, or is a link.
+            InputError: The file holds rows of another evaluation, or is none.
         """
         self.path, self.facts = path, facts
         self.by_clip: dict[int, dict[str, Any]] = {}
         refuse_links(path)
+        refuse_pipes(path)
         lines = _read(path) if path.exists() else []
         if lines and lines[0] != facts and (len(lines) > 1 or lines[0].get("format") != facts.get("format")):
             name = next(iter(sorted(key for key in facts if facts[key] != lines[0].get(key))), "something")
