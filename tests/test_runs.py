@@ -3,12 +3,12 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from ipoke import runs
 from ipoke.errors import InputError
@@ -16,7 +16,18 @@ from ipoke.files import replacing
 from ipoke.runs import Run, model_metadata, read_tensors, recipe_from_metadata, write_tensors, write_text
 from tiny import tiny_recipe
 
-INPUTS = {"clips_sha256": "a", "perceptual_sha256": None}
+INPUTS = {"clips_sha256": "a", "perceptual_sha256": None, "ipoke": "0.1.0"}
+
+
+def begin(folder, inputs=INPUTS):
+    """Begin a run, and let it have learned something."""
+    run = Run.open(folder, tiny_recipe(), inputs)
+    write_text(run.checkpoint("autoencoder"), "weights")
+    return run
+
+
+def contents(folder):
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def full_disk(*_, **__):
@@ -69,35 +80,20 @@ def test_a_full_disk_is_said_and_leaves_the_old_text(tmp_path, monkeypatch):
     assert only(path)
 
 
-@pytest.mark.parametrize(
-    "error",
-    [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error: No space left on device")],
-    ids=["of the system", "of the library"],
-)
-def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch, error):
+def test_a_full_disk_leaves_the_old_checkpoint(tmp_path, monkeypatch):
     path = tmp_path / "weights.safetensors"
     write_tensors(path, {"w": torch.ones(3)}, {"clips": "1"})
 
-    def half_written(tensors, partial, metadata):
-        partial.write_bytes(b"half")
-        raise error
+    def half_written(descriptor):
+        os.truncate(descriptor, 4)
+        full_disk()
 
-    monkeypatch.setattr(runs, "save_file", half_written)
+    monkeypatch.setattr(os, "fsync", half_written)
     with pytest.raises(InputError, match="No space left on device"):
         write_tensors(path, {"w": torch.zeros(3)}, {"clips": "2"})
     tensors, metadata = read_tensors(path)
     assert tensors["w"].tolist() == [1, 1, 1]
     assert metadata == {"clips": "1"}
-    assert only(path)
-
-
-def test_a_disk_that_fills_up_at_the_end_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    path = tmp_path / "weights.safetensors"
-    write_tensors(path, {"w": torch.ones(3)}, {})
-    monkeypatch.setattr(os, "fsync", full_disk)
-    with pytest.raises(InputError, match="No space left on device"):
-        write_tensors(path, {"w": torch.zeros(3)}, {})
-    assert read_tensors(path)[0]["w"].tolist() == [1, 1, 1]
     assert only(path)
 
 
@@ -114,11 +110,15 @@ def test_tensors_come_back_with_type_shape_and_metadata(tmp_path):
         "number": torch.tensor(7),
         "half": torch.ones(2, dtype=torch.bfloat16),
         "flag": torch.tensor([True]),
+        "empty": torch.empty(0, 3),
+        "double": torch.tensor(1.5, dtype=torch.float64),
+        **{str(kind): torch.ones(2, dtype=kind) for kind in runs.DTYPES},
         "learned": torch.ones(2, requires_grad=True),
     }
     write_tensors(path, tensors, {"a": "ü"})
     read, metadata = read_tensors(path)
     assert metadata == {"a": "ü"}
+    assert path.read_bytes() == save({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, metadata)
     assert read.keys() == tensors.keys()
     for name, tensor in tensors.items():
         assert read[name].dtype == tensor.dtype
@@ -212,7 +212,7 @@ def test_a_run_is_opened_again_with_the_same_settings(tmp_path):
 
 
 def test_a_run_from_before_a_key_existed_goes_on_with_its_default(tmp_path):
-    Run.open(tmp_path, tiny_recipe(), {})
+    begin(tmp_path, {})
     settings = tmp_path / "settings.toml"
     before = settings.read_text()
     settings.write_text(before.replace('method = "ipoke"\n', ""))
@@ -226,7 +226,7 @@ def test_a_run_from_before_a_key_existed_goes_on_with_its_default(tmp_path):
 
 
 def test_a_run_with_other_settings_is_refused_with_every_key_named(tmp_path):
-    Run.open(tmp_path / "run", tiny_recipe(), INPUTS)
+    begin(tmp_path / "run")
     other = tiny_recipe("train.latent_flow.batch=3", "autoencoder_losses.perceptual_weights=here", "latent_channels=6")
     with pytest.raises(InputError) as caught:
         Run.open(tmp_path / "run", other, INPUTS)
@@ -239,7 +239,7 @@ def test_a_run_with_other_settings_is_refused_with_every_key_named(tmp_path):
 
 @pytest.mark.parametrize("key", ["clips_sha256", "perceptual_sha256"])
 def test_a_run_with_other_data_is_refused(tmp_path, key):
-    Run.open(tmp_path / "run", tiny_recipe(), INPUTS)
+    begin(tmp_path / "run")
     with pytest.raises(InputError, match=f"{key} .*, got other"):
         Run.open(tmp_path / "run", tiny_recipe(), INPUTS | {key: "other"})
 
@@ -251,16 +251,79 @@ def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
     assert only(tmp_path / "thesis.tex")
 
 
-def test_a_start_that_was_killed_can_be_repeated(tmp_path):
+STARTED = ("inputs.json", "settings.toml", "plan.json", "metrics.jsonl", "samples/autoencoder-00000002.png")
+"""What a run consists of before its first checkpoint, in the order in which it is written."""
+
+
+@pytest.mark.parametrize("count", range(len(STARTED) + 1))
+@pytest.mark.parametrize("other", [(), ("train.seed=8",)])
+def test_what_has_learned_nothing_is_started_anew(tmp_path, count, other):
     Run.open(tmp_path, tiny_recipe(), INPUTS)
-    settings = tmp_path / "settings.toml"
-    settings.rename(tmp_path / ".settings.toml.1.partial.toml")
-    Run.open(tmp_path, tiny_recipe(), INPUTS)
-    assert settings.exists()
+    for name in STARTED[2:count]:
+        write_text(tmp_path / name, "{}\n")
+    for name in STARTED[count:2]:
+        (tmp_path / name).unlink()
+    (tmp_path / ".ipoke-0a1b2c3d-settings.toml").write_text("what a kill left")
+    with Run.writing(tmp_path, tiny_recipe(*other), INPUTS):
+        assert not (tmp_path / ".ipoke-0a1b2c3d-settings.toml").exists()
+    kept = set(STARTED[:count] if not other and count > 1 else ()) | {"inputs.json", "settings.toml"}
+    assert contents(tmp_path).keys() == kept
+    Run.open(tmp_path, tiny_recipe(*other), INPUTS)
+
+
+@pytest.mark.parametrize("foreign", ["settings.toml", "inputs.json", "samples/kick.wav", "metrics.jsonl", "plan.json"])
+def test_what_only_looks_like_the_start_of_a_run_is_kept(tmp_path, foreign):
+    write_text(tmp_path / foreign, "[tool]\nname = 'theirs'\n")
+    before = contents(tmp_path)
+    with (
+        pytest.raises(InputError, match=r"another --out|new folder as --out|restore"),
+        Run.writing(tmp_path, tiny_recipe(), INPUTS),
+    ):
+        pass
+    assert contents(tmp_path) == before
+
+
+def test_a_mistake_before_the_first_step_leaves_nothing(tmp_path):
+    out = tmp_path / "deep" / "run"
+
+    def fail():
+        with Run.writing(out, tiny_recipe(), INPUTS) as run:
+            write_text(run.folder / "plan.json", "{}")
+            raise InputError("wrong weights")
+
+    with pytest.raises(InputError, match="wrong weights"):
+        fail()
+    assert not list(tmp_path.iterdir())
+    begin(tmp_path)
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="wrong weights"), Run.writing(tmp_path, tiny_recipe(), INPUTS):
+        raise InputError("wrong weights")
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "samples", "metrics.jsonl"])
+def test_a_run_does_not_write_elsewhere_through_links(tmp_path, name):
+    begin(tmp_path / "run")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    (tmp_path / "run" / name).symlink_to(elsewhere)
+    with pytest.raises(InputError, match=f"{name}: is a link"):
+        Run.open(tmp_path / "run", tiny_recipe(), INPUTS)
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_torn_row_is_cut_off_before_the_next(tmp_path):
+    run = Run(tmp_path)
+    run.log({"clips": 1})
+    with run.metrics.open("a") as file:
+        file.write('{"clips": 2, "lo')
+    run.log({"clips": 3})
+    assert [json.loads(line)["clips"] for line in run.metrics.read_text().splitlines()] == [1, 3]
 
 
 def test_damaged_inputs_are_said(tmp_path):
-    Run.open(tmp_path, tiny_recipe(), INPUTS)
+    begin(tmp_path)
     (tmp_path / "inputs.json").write_text('{"clips_sha')
     with pytest.raises(InputError, match=r"inputs\.json"):
         Run.open(tmp_path, tiny_recipe(), INPUTS)
@@ -284,7 +347,7 @@ def test_metrics_rows_after_a_resume(tmp_path):
 
 
 def test_a_full_disk_is_said_when_a_row_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "open", full_disk)
+    monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(InputError, match="No space left on device"):
         Run(tmp_path).log({"stage": "autoencoder"})
 

@@ -1,26 +1,38 @@
 """Run directories: settings, inputs, metrics and weights on disk, written so that nothing is ever half there."""
 
+import contextlib
 import hashlib
 import json
-import os
+import re
 import struct
 import time
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ipoke.errors import InputError
-from ipoke.files import replacing, unwritable
+from ipoke.files import append_lines, is_leftover, refuse_links, refuse_pipes, replacing
+from ipoke.folders import LOCK_FILE, writing_alone
 from ipoke.settings import Recipe, parse_recipe
 
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "ipoke-model-1"
+DTYPES = [
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.float16, torch.bfloat16),
+    *(torch.int32, torch.float32, torch.float64, torch.int64),
+]
+"""Types of tensors, in the order in which safetensors lays them out backwards."""
+DTYPE_NAMES = ["BOOL", "U8", "I8", "I16", "F16", "BF16", "I32", "F32", "F64", "I64"]
+
+
+PICTURE = re.compile(r"[a-z_]+-\d{8}\.png")
+"""How pictures in samples/ are named: stage and clips seen."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -29,19 +41,27 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write tensors as safetensors, atomically.
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors as safetensors, atomically, one after the other: the same bytes as safetensors writes.
+
+    The library itself maps the file into memory, where a full disk ends the process, and lets only its owner read it.
 
     Raises:
         InputError: The disk is full or the folder cannot be written.
     """
-    with replacing(path) as partial:
-        try:
-            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, partial, metadata)
-        except SafetensorError as error:
-            raise OSError(str(error)) from error
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+    order = sorted(tensors, key=lambda name: (-DTYPES.index(tensors[name].dtype), name))
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name in order:
+        start, end = end, end + tensors[name].nbytes
+        kind = DTYPE_NAMES[DTYPES.index(tensors[name].dtype)]
+        header[name] = {"dtype": kind, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with replacing(path) as partial, partial.open("wb", buffering=1 << 20) as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        for name in order:
+            file.write(tensors[name].detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -151,38 +171,81 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.weights = folder / WEIGHTS_NAME
+        self.metrics = folder / "metrics.jsonl"
+        self.settings = folder / "settings.toml"
+        self.inputs = folder / "inputs.json"
+
+    @classmethod
+    @contextlib.contextmanager
+    def writing(cls, folder: Path, recipe: Recipe, inputs: dict[str, Any]) -> Generator["Run"]:
+        """Open a run as the only process that writes it; a mistake before its first step leaves nothing behind.
+
+        Raises:
+            InputError: As `open`, or another process writes the run.
+        """
+        with writing_alone(folder, "run"):
+            run = cls.open(folder, recipe, inputs)
+            try:
+                yield run
+            except Exception:
+                if not run.metrics.exists() and run.has_learned_nothing():
+                    run.forget()
+                raise
 
     @classmethod
     def open(cls, folder: Path, recipe: Recipe, inputs: dict[str, Any]) -> "Run":
         """Start a run, or go on with one that has the same settings and inputs.
 
+        One that has no checkpoint yet is started anew where settings or inputs differ: nothing is lost.
+
         Raises:
             InputError: The folder holds a run with other settings, or something else.
         """
         run = cls(folder)
-        settings, inputs_file = folder / "settings.toml", folder / "inputs.json"
         if folder.exists() and not folder.is_dir():
             raise InputError(f"{folder}: is a file, expected the folder of a run; give another --out")
-        if settings.exists():
-            _refuse_difference(f"{folder}: run", _completed(settings), settings_toml(recipe))
-            known = _read_inputs(inputs_file)
-            for key in ("clips_sha256", "perceptual_sha256", "start_sha256"):
-                if known.get(key) != inputs.get(key):
-                    raise InputError(
-                        f"{folder}: run was started with {key} {known.get(key)}, got {inputs.get(key)}; "
-                        "give the same data or another --out"
-                    )
-            return run
-        # A start that was killed leaves the first of the two files below, and perhaps part of the second.
-        if folder.exists() and any(e != inputs_file and ".partial" not in e.name for e in folder.iterdir()):
+        refuse_links(folder / "checkpoints", folder / "samples", run.metrics)
+        refuse_pipes(run.settings, run.inputs, run.metrics, folder / "plan.json")
+        begun = run.has_learned_nothing()
+        if not begun and not run.settings.exists():
             raise InputError(f"{folder}: not empty and not a run; give an empty or new folder as --out")
-        write_text(inputs_file, json.dumps(inputs, indent=2) + "\n")
-        write_text(settings, settings_toml(recipe))
+        try:
+            run._refuse_difference(recipe, inputs)
+        except InputError:
+            if not begun:
+                raise
+            run.forget()
+            write_text(run.inputs, json.dumps(inputs, indent=2) + "\n")
+            write_text(run.settings, settings_toml(recipe))
         return run
 
     def checkpoint(self, stage: str) -> Path:
         """Name the file that holds everything needed to go on with a stage."""
         return self.folder / "checkpoints" / f"{stage}.safetensors"
+
+    def has_learned_nothing(self) -> bool:
+        """Tell whether all that is here, if anything, is a run without a checkpoint, or less of one."""
+        if not self.folder.exists():
+            return True
+        names = _names(self.folder)
+        if self.settings.name not in names:
+            return not names or (names == {self.inputs.name} and "ipoke" in _read_inputs(self.inputs))
+        return (
+            names <= {self.settings.name, self.inputs.name, self.metrics.name, "plan.json", "samples", "checkpoints"}
+            and not _names(self.folder / "checkpoints")
+            and all(map(PICTURE.fullmatch, _names(self.folder / "samples")))
+            and _is_recipe(self.settings)
+        )
+
+    def forget(self) -> None:
+        """Remove what a run without a checkpoint consists of."""
+        for name in _names(self.folder / "samples"):
+            (self.folder / "samples" / name).unlink()
+        for folder in ("samples", "checkpoints"):
+            with contextlib.suppress(OSError):
+                (self.folder / folder).rmdir()
+        for file in (self.metrics, self.folder / "plan.json", self.settings, self.inputs):
+            file.unlink(missing_ok=True)
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one row to metrics.jsonl.
@@ -190,39 +253,65 @@ class Run:
         Raises:
             InputError: The disk is full or the folder cannot be written.
         """
-        path = self.folder / "metrics.jsonl"
-        try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": round(time.time(), 3), **row}) + "\n")
-        except OSError as error:
-            raise unwritable(path, error) from error
+        append_lines(self.metrics, json.dumps({"time": round(time.time(), 3), **row}) + "\n")
 
     def drop_log_after(self, stage: str, clips: int) -> None:
-        """Remove the rows of a stage that a resumed run is about to write again, and a torn last line."""
-        path = self.folder / "metrics.jsonl"
-        if not path.exists():
+        """Remove the rows of a stage that a resumed run is about to write again, and what is no row."""
+        if not self.metrics.exists():
             return
-        kept = []
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                row = json.loads(line)
-            except ValueError:
-                continue
-            if row.get("stage") != stage or row.get("clips", 0) <= clips:
-                kept.append(line + "\n")
-        write_text(path, "".join(kept))
+        text = self.metrics.read_bytes()
+        kept = [line for line in text.splitlines(keepends=True) if _stays(line, stage, clips)]
+        if b"".join(kept) != text:
+            write_text(self.metrics, b"".join(kept).decode())
+
+    def _refuse_difference(self, recipe: Recipe, inputs: dict[str, Any]) -> None:
+        """Compare a run with what is asked for; one that is not there differs."""
+        before = _completed(self.settings) if self.settings.exists() else ""
+        _refuse_difference(f"{self.folder}: run", before, settings_toml(recipe))
+        known = _read_inputs(self.inputs)
+        for key in ("clips_sha256", "perceptual_sha256", "start_sha256"):
+            if known.get(key) != inputs.get(key):
+                raise InputError(
+                    f"{self.folder}: run was started with {key} {known.get(key)}, got {inputs.get(key)}; "
+                    "give the same data or another --out"
+                )
+
+
+def _names(folder: Path) -> set[str]:
+    """Name what is in a folder, but for locks and what killed writers left."""
+    entries = folder.iterdir() if folder.exists() else ()
+    return {entry.name for entry in entries if entry.name != LOCK_FILE and not is_leftover(entry.name)}
+
+
+def _is_recipe(path: Path) -> bool:
+    try:
+        parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+    except (InputError, OSError, ValueError):
+        return False
+    return True
+
+
+def _stays(line: bytes, stage: str, clips: int) -> bool:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and (row.get("stage") != stage or row.get("clips", 0) <= clips)
 
 
 def _read_inputs(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    except (OSError, ValueError) as error:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(known, dict):
+            raise ValueError("not a table")
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot read what the run was started with ({error}); restore the file") from error
+    return known
 
 
 def _completed(path: Path) -> str:
     """Read resolved settings, with the defaults of keys that came after the version that wrote them."""
-    text = path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8", errors="replace")
     try:
         return settings_toml(parse_recipe(tomllib.loads(text), str(path)))
     except (InputError, tomllib.TOMLDecodeError):

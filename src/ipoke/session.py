@@ -14,6 +14,7 @@ from ipoke.data.images import read_image, write_png
 from ipoke.data.poke import Poke
 from ipoke.data.video import write_video
 from ipoke.errors import InputError
+from ipoke.files import replacing
 from ipoke.model import PokeModel, bundled_models, load
 from ipoke.render import film_strip, grid
 from ipoke.runs import write_text
@@ -57,7 +58,11 @@ class Session(Section):
 
     def save(self, path: Path) -> None:
         """Write the session as JSON."""
-        write_text(path, json.dumps(self.model_dump(mode="json"), indent=2) + "\n")
+        write_text(path, self.as_json())
+
+    def as_json(self) -> str:
+        """Give what is in its file."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
 
 
 def load_session(path: Path) -> Session:
@@ -176,6 +181,17 @@ def write_samples(path: Path, clips: UInt8[np.ndarray, "n t h w 3"], pokes: list
         write_video(path, clips[0], FPS)
     else:
         write_video(path, grid(clips, pokes), FPS)
+
+
+def write_answer(path: Path, clips: UInt8[np.ndarray, "n t h w 3"], session: Session) -> None:
+    """Write samples, and beside them the session that they come from; both or neither.
+
+    Raises:
+        InputError: As `write_samples`, or the session's file cannot be written.
+    """
+    with replacing(path.with_suffix(".json")) as beside:
+        beside.write_text(session.as_json(), encoding="utf-8")
+        write_samples(path, clips, session.poke_list())
 
 
 def image_sha256(image: UInt8[np.ndarray, "h w 3"]) -> str:

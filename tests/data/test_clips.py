@@ -2,6 +2,8 @@ import json
 import multiprocessing
 import os
 import pickle
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -207,7 +209,7 @@ def test_a_write_that_never_returned_is_undone(folder, tmp_path):
 
 
 def write_and_die(folder, calls):
-    real, count = clip_writer._write_all, 0
+    real, count = clip_writer.write_whole, 0
 
     def dying_write(file, content):
         nonlocal count
@@ -217,7 +219,7 @@ def write_and_die(folder, calls):
             os.kill(os.getpid(), signal.SIGKILL)
         real(file, content)
 
-    setattr(clip_writer, "_write_all", dying_write)  # noqa: B010
+    setattr(clip_writer, "write_whole", dying_write)  # noqa: B010
     write(folder)
     os._exit(0)
 
@@ -240,7 +242,7 @@ def test_shards_roll_and_resume_in_the_right_one(folder, tmp_path, monkeypatch):
 
 def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch):
     other = tmp_path / "other"
-    real = clip_writer._write_all
+    real = clip_writer.write_whole
 
     def disk_full(file, content):
         if b'"id":"b"' in content:
@@ -250,7 +252,7 @@ def test_a_full_disk_leaves_what_was_there(folder, tmp_path, monkeypatch):
 
     with ClipWriter(other, settings=SETTINGS) as writer:
         writer.add(source("a"), PARTS["a"])
-        monkeypatch.setattr(clip_writer, "_write_all", disk_full)
+        monkeypatch.setattr(clip_writer, "write_whole", disk_full)
         with pytest.raises(InputError, match="No space left") as error:
             writer.add(source("b"), PARTS["b"])
         assert "\n" not in str(error.value)
@@ -282,6 +284,59 @@ def test_two_writers_at_once_are_refused(tmp_path):
         writer.add(source("a"), [])
         with pytest.raises(ValueError, match="already"):
             writer.add(source("a"), [])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("name", ["shard-00000.tar", "index.jsonl", ".lock"])
+def test_nothing_is_written_through_what_is_no_file(folder, tmp_path, name, kind):
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    target = tmp_path / "theirs"
+    if name == ".lock":
+        target.write_bytes(b"theirs")
+    else:
+        (other / name).rename(target)
+    before = target.read_bytes()
+    {"link": lambda path: path.symlink_to(target), "pipe": os.mkfifo, "folder": os.mkdir}[kind](other / name)
+    with pytest.raises(InputError, match=re.escape(name)) as error:
+        ClipWriter(other, settings=SETTINGS)
+    assert "\n" not in str(error.value)
+    assert target.read_bytes() == before
+    with pytest.raises(InputError, match=re.escape(name)):
+        ClipWriter(other, settings=SETTINGS)
+
+
+def test_links_to_settings_are_replaced_and_a_new_shard_is_none(folder, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    theirs = tmp_path / "theirs"
+    theirs.write_bytes(b"theirs")
+    (other / "settings.json").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is not empty and not a prepared set"):
+        write(other)
+    (other / "settings.json").unlink()
+    write(other, "")
+    (other / "shard-00000.tar").symlink_to(theirs)
+    write(other)
+    assert contents(other) == contents(folder)
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_set_without_a_source_binds_nobody_and_goes_after_a_mistake(folder, tmp_path):
+    def fail():
+        with ClipWriter(tmp_path / "a" / "set", settings=SETTINGS.model_copy(update={"stride": 1})):
+            raise InputError("wrong")
+
+    with pytest.raises(InputError, match="wrong"):
+        fail()
+    assert not (tmp_path / "a").exists()
+    write(tmp_path / "a" / "set", "", settings=SETTINGS.model_copy(update={"stride": 1}))
+    write(tmp_path / "a" / "set")
+    assert contents(tmp_path / "a" / "set") == contents(folder)
+    with pytest.raises(InputError, match="wrong"), ClipWriter(folder, settings=SETTINGS):
+        raise InputError("wrong")
+    assert contents(tmp_path / "a" / "set") == contents(folder)
 
 
 def test_wrong_shapes_are_refused(tmp_path):
@@ -343,11 +398,21 @@ def test_cut_off_cache_is_written_again(folder):
     np.testing.assert_array_equal(ClipSet(folder).clip(3), expected)
 
 
-def test_a_place_without_a_cache_works(folder):
-    (folder / "cache").write_bytes(b"in the way")
+@pytest.mark.parametrize("kind", ["file", "link", "linked lock"])
+def test_a_place_without_a_cache_works(folder, tmp_path, kind):
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    if kind == "file":
+        (folder / "cache").write_bytes(b"in the way")
+    elif kind == "link":
+        (folder / "cache").symlink_to(theirs)
+    else:
+        (folder / "cache").mkdir()
+        (folder / "cache" / ".lock").symlink_to(theirs / "file")
     clip_set = ClipSet(folder)
     assert clip_set.clip(0).shape == (4, 32, 32, 3)
     assert clip_set._raw is None
+    assert not list(theirs.iterdir())
 
 
 def digest(folder):

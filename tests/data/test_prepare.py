@@ -388,7 +388,7 @@ def test_other_settings_are_refused_with_the_difference(videos, tmp_path):
 
 def test_a_full_disk_is_one_line_and_the_command_can_be_repeated(videos, tmp_path, monkeypatch):
     prepare([videos], tmp_path / "straight", **SMALL)
-    real, count = clip_writer._write_all, 0
+    real, count = clip_writer.write_whole, 0
 
     def disk_full(file, content):
         nonlocal count
@@ -398,7 +398,7 @@ def test_a_full_disk_is_one_line_and_the_command_can_be_repeated(videos, tmp_pat
             raise OSError(28, "No space left on device")
         real(file, content)
 
-    monkeypatch.setattr(clip_writer, "_write_all", disk_full)
+    monkeypatch.setattr(clip_writer, "write_whole", disk_full)
     with pytest.raises(InputError, match="No space left") as error:
         prepare([videos], tmp_path / "set", **SMALL)
     assert re.search(r"free some space.*repeat the command", str(error.value))

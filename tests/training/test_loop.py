@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import numpy as np
@@ -6,7 +7,6 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ipoke import runs
 from ipoke.autoencoder import losses
 from ipoke.data.batches import training_batches
 from ipoke.errors import InputError
@@ -140,18 +140,19 @@ def test_clips_of_another_size_and_unknown_stages_are_refused(tmp_path):
 
 
 def test_an_interrupted_save_leaves_the_old_checkpoint(whole, tmp_path, monkeypatch):
-    saves = []
+    saves, real = [], os.replace
 
-    def second_fails(tensors, partial, metadata):
-        saves.append(metadata["clips"])
-        if len(saves) == 2:
-            partial.write_bytes(b"half a checkpoint")
-            raise OSError(28, "No space left on device")
-        save_file(tensors, partial, metadata)
+    def second_fails(partial, path):
+        if path.parent.name == "checkpoints":
+            saves.append(read_tensors(partial)[1]["clips"])
+            if len(saves) == 2:
+                partial.write_bytes(b"half a checkpoint")
+                raise OSError(28, "No space left on device")
+        real(partial, path)
 
     every = ["train.checkpoint_every_clips=4"]
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "save_file", second_fails)
+        patch.setattr(os, "replace", second_fails)
         with pytest.raises(InputError, match="No space left on device"):
             go_on(tmp_path, "autoencoder", overrides=every)
     assert saves == ["4", "8"]
@@ -174,7 +175,39 @@ def test_an_interrupt_from_the_keyboard_leaves_the_run_as_it_was(whole, begun):
         train(clip_set(), recipe, out, reporter=Impatient(), stage="poke_encoder")
     assert not Run(out).checkpoint("poke_encoder").exists()
     go_on(out, "poke_encoder")
+    assert [row["clips"] for row in rows(out, "poke_encoder")] == [2, 4, 6, 8, 10]
     assert_same(checkpoint(out, "poke_encoder")[0], checkpoint(whole, "poke_encoder")[0])
+
+
+MISTAKES = {
+    "the loss diverges": ["train.autoencoder.learning_rate=1e30"],
+    "weights are none": ["autoencoder_losses.perceptual_weights=README.md"],
+    "nothing fits": ["train.start=nowhere"],
+}
+
+
+@pytest.mark.parametrize("what", MISTAKES)
+def test_after_a_mistaken_setting_the_corrected_command_works(whole, tmp_path, monkeypatch, what):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "README.md").write_text("no weights")
+    with pytest.raises(InputError):
+        go_on(tmp_path / "run", "autoencoder", overrides=MISTAKES[what])
+    assert (tmp_path / "run").exists() == (what == "the loss diverges")
+    go_on(tmp_path / "run", "autoencoder")
+    assert rows(tmp_path / "run", "autoencoder") == rows(whole, "autoencoder")
+    assert_same(checkpoint(tmp_path / "run", "autoencoder")[0], checkpoint(whole, "autoencoder")[0])
+
+
+def test_a_run_that_is_trained_is_not_trained_by_another_process(tmp_path):
+    def second():
+        with pytest.raises(InputError, match=r"another process .* is writing this run; wait for it"):
+            go_on(tmp_path, "autoencoder")
+        return True
+
+    with pytest.raises(TrainingStopped):
+        train(clip_set(), tiny_recipe(*SETTINGS), tmp_path, reporter=Silent(), should_stop=second)
+    assert len(rows(tmp_path, "autoencoder")) == 1
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_recipe_may_balance_the_objects(tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def poke(
     """
     from ipoke.data.images import read_image
     from ipoke.model import load
-    from ipoke.session import check_ending, reopen, sample, start_session, write_samples
+    from ipoke.session import check_ending, reopen, sample, start_session, write_answer, write_samples
 
     check_ending(out_file)
     with progress_bar("sampling") as report:
@@ -91,9 +91,11 @@ def poke(
         else:
             raise InputError("image: got none, expected the path of a picture or --replay SESSION.json")
         report(1, 2)
-        write_samples(out_file, sample(session, loaded, picture), session.poke_list())
+        clips = sample(session, loaded, picture)
         if replay is None:
-            session.save(out_file.with_suffix(".json"))
+            write_answer(out_file, clips, session)
+        else:
+            write_samples(out_file, clips, session.poke_list())
         report(2, 2)
     out.print(f"wrote {out_file}")
 

@@ -5,19 +5,14 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 from jaxtyping import Int16, UInt8
 
 from ipoke.data.clip_rows import ClipSetSettings, SegmentRow
 from ipoke.errors import InputError
-from ipoke.files import replacing
-
-try:
-    import fcntl
-except ImportError:  # Windows has no advisory locks; there, the renames alone keep files whole.
-    fcntl = None
+from ipoke.files import refuse_links, replacing, sweep
+from ipoke.folders import LOCK_FILE, lock_file
 
 LARGEST_BYTES = 8 * 2**30
 """Sets that are larger when decoded are not cached."""
@@ -38,18 +33,6 @@ class SegmentArrays:
 
 RawCache = Mapping[str, SegmentArrays]
 """Decoded segments by key; views of the two files."""
-
-
-def lock_file(path: Path, *, wait: bool) -> IO[bytes] | None:
-    """Take an advisory lock that ends with the process; None if another holds it and ``wait`` is off."""
-    file = path.open("ab")
-    if fcntl is not None:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except BlockingIOError:
-            file.close()
-            return None
-    return file
 
 
 def open_raw_cache(
@@ -80,9 +63,15 @@ def open_raw_cache(
         if sum(sizes) > LARGEST_BYTES or shutil.disk_usage(folder).free < 1.25 * sum(sizes):
             return None
         try:
+            refuse_links(cache)
             cache.mkdir(exist_ok=True)
-            with lock_file(cache / ".lock", wait=True) or contextlib.nullcontext():
+            lock = lock_file(cache / LOCK_FILE, wait=True)
+        except (OSError, InputError):
+            return None
+        try:
+            with lock or contextlib.nullcontext():
                 if not is_there():
+                    sweep(cache)
                     _write(cache, paths, segments, decode)
         except OSError:
             return None

@@ -8,7 +8,6 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Self
 
-from ipoke.data.clip_cache import lock_file
 from ipoke.data.clip_rows import (
     INDEX_FILE,
     SETTINGS_FILE,
@@ -21,7 +20,8 @@ from ipoke.data.clip_rows import (
 )
 from ipoke.data.shards import END_OF_ARCHIVE, end_of, layout, segment_members
 from ipoke.errors import InputError
-from ipoke.files import reason, replacing
+from ipoke.files import open_in_place, reason, refuse_links, refuse_pipes, replacing, sync_folder, write_whole
+from ipoke.folders import writing_alone
 
 SHARD_BYTES = 256 * 2**20
 """A shard that has reached this size is closed after the source that filled it."""
@@ -76,23 +76,24 @@ class ClipWriter:
         self.settings = settings
         self._index: IO[bytes] | None = None
         self._shard: IO[bytes] | None = None
-        self._lock = self._take_folder()
-        try:
-            self._take_settings()
+        index = self.folder / INDEX_FILE
+        with contextlib.ExitStack() as held, _writing(self.folder):
+            held.enter_context(writing_alone(self.folder, "set"))
+            held.callback(self._close_shard)
+            self._refuse_other_folders()
+            refuse_links(index)
+            refuse_pipes(index)
             rows, whole = read_rows(self.folder)
             self.rows: list[SourceRow] = rows
             """Rows of the sources that are in the set."""
             self.done: set[str] = {row.id for row in rows}
             """Their ids."""
-            with _writing(self.folder):
-                self._index = (self.folder / INDEX_FILE).open("ab", buffering=0)
-                self._index.truncate(whole)
-                self._cut_tails(rows)
-        except BaseException:
-            for file in (self._index, self._shard, self._lock):
-                if file is not None:
-                    file.close()
-            raise
+            self._take_settings()
+            self._index = held.enter_context(open_in_place(index))
+            self._index.truncate(whole)
+            self._cut_tails(rows)
+            sync_folder(self.folder)
+            self._held = held.pop_all()
 
     def add(self, source: SourceRow, segments: Sequence[Segment]) -> SourceRow:
         """Add a source with its segments, all or nothing, and return its row; no segments record that it was dropped.
@@ -119,7 +120,7 @@ class ClipWriter:
                 if self._shard is not None and rows:
                     os.fsync(self._shard.fileno())
                 row = source.model_copy(update={"segments": rows})
-                _write_all(self._index, row.model_dump_json().encode() + b"\n")
+                write_whole(self._index, row.model_dump_json().encode() + b"\n")
                 os.fsync(self._index.fileno())
             except OSError:
                 self._position = before[0]
@@ -133,46 +134,44 @@ class ClipWriter:
         """End the last shard as tar asks; a set that was not closed is complete all the same."""
         if self._index is None:
             return
-        try:
-            with _writing(self.folder):
-                self._end_shard()
-        finally:
-            for file in (self._index, self._shard, self._lock):
-                if file is not None:
-                    file.close()
-            self._index = None
+        self._index = None
+        with self._held, _writing(self.folder):
+            self._end_shard()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        if kind is not None and not self.rows:
+            self._abandon()
         self.close()
 
-    def _take_folder(self) -> IO[bytes]:
-        if self.folder.exists() and not self.folder.is_dir():
-            raise InputError(f"{self.folder}: is a file, expected a folder; choose another --out")
-        with _writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            is_used = any(not entry.name.startswith(".") for entry in self.folder.iterdir())
-            if is_used and not (self.folder / SETTINGS_FILE).exists():
-                raise InputError(f"{self.folder}: is not empty and not a prepared set; choose another --out")
-            lock = lock_file(self.folder / ".lock", wait=False)
-        if lock is None:
-            raise InputError(f"{self.folder}: another process is writing this set; wait for it or stop it")
-        return lock
+    def _refuse_other_folders(self) -> None:
+        is_used = any(not entry.name.startswith(".") for entry in self.folder.iterdir())
+        if is_used and not (self.folder / SETTINGS_FILE).exists():
+            raise InputError(f"{self.folder}: is not empty and not a prepared set; choose another --out")
 
     def _take_settings(self) -> None:
+        """Write the settings, or compare them with those of the sources that are in the set."""
         path = self.folder / SETTINGS_FILE
-        if not path.exists():
-            with replacing(path) as temporary:
-                temporary.write_text(self.settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
-            return
-        there = read_settings(self.folder)
-        if there != self.settings:
-            raise InputError(
-                f"{self.folder}: was prepared with other settings ({_difference(there, self.settings)}); "
-                "use those, or another --out"
-            )
+        if path.exists():
+            there = read_settings(self.folder)
+            if there == self.settings:
+                return
+            if self.rows:
+                raise InputError(
+                    f"{self.folder}: was prepared with other settings ({_difference(there, self.settings)}); "
+                    "use those, or another --out"
+                )
+        with replacing(path) as temporary:
+            temporary.write_text(self.settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+    def _abandon(self) -> None:
+        """Remove a set without a source, so that a mistake leaves nothing behind."""
+        self._close_shard()
+        with contextlib.suppress(OSError):
+            for path in (*self.folder.glob("shard-*.tar"), self.folder / INDEX_FILE, self.folder / SETTINGS_FILE):
+                path.unlink(missing_ok=True)
 
     def _cut_tails(self, rows: list[SourceRow]) -> None:
         ends: dict[str, int] = {}
@@ -192,16 +191,17 @@ class ClipWriter:
         if ends:
             last = max(ends)
             self._number, self._position = int(last.removeprefix("shard-").removesuffix(".tar")), ends[last]
-            self._shard = (self.folder / last).open("r+b", buffering=0)
+            self._shard = open_in_place(self.folder / last)
 
     def _append(self, key: str, segment: EncodedSegment) -> SegmentRow:
         name = f"shard-{self._number:05d}.tar"
         if self._shard is None:
-            self._shard = (self.folder / name).open("w+b", buffering=0)
+            self._shard = open_in_place(self.folder / name)
+            sync_folder(self.folder)
         content, members = layout(key, segment.members, self._position)
         self._shard.seek(self._position)
         self._shard.truncate()
-        _write_all(self._shard, content)
+        write_whole(self._shard, content)
         self._position += len(content)
         return SegmentRow(key=key, first=segment.first, frames=segment.frames, shard=name, members=members)
 
@@ -209,8 +209,12 @@ class ClipWriter:
         if self._shard is not None:
             self._shard.seek(self._position)
             self._shard.truncate()
-            _write_all(self._shard, END_OF_ARCHIVE)
+            write_whole(self._shard, END_OF_ARCHIVE)
             os.fsync(self._shard.fileno())
+            self._close_shard()
+
+    def _close_shard(self) -> None:
+        if self._shard is not None:
             self._shard.close()
             self._shard = None
 
@@ -224,12 +228,6 @@ def _writing(folder: Path) -> Generator[None]:
             f"{folder}: cannot be written ({reason(error)}); free some space or choose another --out, "
             "then repeat the command"
         ) from error
-
-
-def _write_all(file: IO[bytes], content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[file.write(rest) :]
 
 
 def _difference(there: ClipSetSettings, here: ClipSetSettings) -> str:

@@ -17,6 +17,8 @@ from ipoke.clip_sampler import ClipSampler
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
 from ipoke.errors import InputError
+from ipoke.files import refuse_links
+from ipoke.folders import writing_alone
 from ipoke.metrics.answer import Answer, answers
 from ipoke.metrics.calibrate import Calibrator
 from ipoke.metrics.density import DiagonalGaussian
@@ -111,31 +113,39 @@ def evaluate(
         + ["keypoints"] * (instruments.keypoints is not None),
     }
     chosen = _spread(questions, settings.calibrated) if sampler.shows_still else []
-    rows, clouds = Rows(out / "clips.jsonl", facts), Rows(out / "calibration.jsonl", facts)
-    work = _Work(sampler, test, train, settings, instruments, out, strips={q.clip for q in _spread(questions, STRIPS)})
-    todo = [question for question in questions if question.clip not in rows.by_clip]
-    uncalibrated = [question for question in chosen if question.clip not in clouds.by_clip]
-    total = len(questions) + len(chosen)
-    done = total - len(todo) - len(uncalibrated)
-    progress(done, total)
-    batches = [todo[start : start + settings.batch] for start in range(0, len(todo), settings.batch)]
-    for target, jobs, one in (
-        (rows, batches, work.measure),
-        (clouds, [[question] for question in uncalibrated], work.calibrate),
-    ):
-        for batch, measured in zip(jobs, _in_threads(one, jobs, settings.workers), strict=True):
-            for question, row in zip(batch, measured, strict=True):
-                target.add(question.clip, row)
-            done += len(batch)
-            progress(done, total)
-    report = summarise(
-        facts | {"test_clips": len(questions), "still_clips_left_out": asked.still, "calibrated_clips": len(chosen)},
-        [rows.by_clip[question.clip] for question in questions],
-        [clouds.by_clip[question.clip] for question in chosen],
-        missing | work.reasons,
-        seed=settings.seed,
-    )
-    write_report(report, out)
+    with writing_alone(out, "report"):
+        refuse_links(out / "strips")
+        rows, clouds = Rows(out / "clips.jsonl", facts), Rows(out / "calibration.jsonl", facts)
+        strips = {question.clip for question in _spread(questions, STRIPS)}
+        work = _Work(sampler, test, train, settings, instruments, out, strips)
+        batches = [questions[start : start + settings.batch] for start in range(0, len(questions), settings.batch)]
+        # A batch of which a row is missing is done again whole: rows differ in their last digits with what is computed
+        # beside them.
+        todo = [
+            (target, [job for job in jobs if not all(question.clip in target.by_clip for question in job)], one)
+            for target, jobs, one in (
+                (rows, batches, work.measure),
+                (clouds, [[question] for question in chosen], work.calibrate),
+            )
+        ]
+        total = len(questions) + len(chosen)
+        done = total - sum(len(job) for _, jobs, _ in todo for job in jobs)
+        progress(done, total)
+        for target, jobs, one in todo:
+            for job, measured in zip(jobs, _in_threads(one, jobs, settings.workers), strict=True):
+                made = {question.clip: row for question, row in zip(job, measured, strict=True)}
+                target.add({clip: row for clip, row in made.items() if clip not in target.by_clip})
+                done += len(job)
+                progress(done, total)
+        report = summarise(
+            facts
+            | {"test_clips": len(questions), "still_clips_left_out": asked.still, "calibrated_clips": len(chosen)},
+            [rows.by_clip[question.clip] for question in questions],
+            [clouds.by_clip[question.clip] for question in chosen],
+            missing | work.reasons,
+            seed=settings.seed,
+        )
+        write_report(report, out)
     return report
 
 

@@ -1,50 +1,51 @@
 """What was measured, one line per clip, so that an interrupted evaluation goes on and two can be compared in pairs."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ipoke.errors import InputError
-from ipoke.files import unwritable
+from ipoke.files import append_lines, refuse_links, refuse_pipes
 from ipoke.runs import write_text
 
 
 class Rows:
-    """A file of JSON lines: the first says what is measured, each other is one clip; appended line by line."""
+    """A file of JSON lines: the first says what is measured, each other is one clip; it begins with the first rows."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        """Open the rows of an evaluation, or begin them.
+        """Open the rows of an evaluation, if there are any; a file without a row is as none.
 
         Raises:
-            InputError: The file holds rows of another evaluation, or cannot be written.
+            InputError: The file holds rows of another evaluation, or is none.
         """
-        self.path = path
+        self.path, self.facts = path, facts
         self.by_clip: dict[int, dict[str, Any]] = {}
-        if path.exists():
-            self._take(facts)
-        else:
-            write_text(path, json.dumps(facts) + "\n")
-
-    def add(self, clip: int, row: dict[str, Any]) -> None:
-        """Append a clip's row."""
-        try:
-            with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"clip": clip, **row}) + "\n")
-        except OSError as error:
-            raise unwritable(self.path, error) from error
-        self.by_clip[clip] = row
-
-    def _take(self, facts: dict[str, Any]) -> None:
-        lines = _read(self.path)
-        if not lines or lines[0] != facts:
-            before = lines[0] if lines else {}
-            name = next(iter(sorted(key for key in facts if facts[key] != before.get(key))), "something")
+        refuse_links(path)
+        refuse_pipes(path)
+        lines = _read(path) if path.exists() else []
+        if lines and lines[0] != facts and (len(lines) > 1 or lines[0].get("format") != facts.get("format")):
+            name = next(iter(sorted(key for key in facts if facts[key] != lines[0].get(key))), "something")
             raise InputError(
-                f"{self.path}: holds rows measured with {name} {before.get(name)}, not {facts.get(name)}; "
+                f"{self.path}: holds rows measured with {name} {lines[0].get(name)}, not {facts.get(name)}; "
                 "choose another --out"
             )
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+        self._is_begun = len(lines) > 1
         self.by_clip = {line.pop("clip"): line for line in lines[1:]}
+
+    def add(self, measured: Mapping[int, dict[str, Any]]) -> None:
+        """Append the rows of clips, all of them or none.
+
+        Raises:
+            InputError: The disk is full or the folder cannot be written.
+        """
+        lines = "".join(json.dumps({"clip": clip, **row}) + "\n" for clip, row in measured.items())
+        if self._is_begun:
+            append_lines(self.path, lines)
+        else:
+            write_text(self.path, json.dumps(self.facts) + "\n" + lines)
+        self._is_begun = True
+        self.by_clip |= measured
 
 
 def read_rows(path: Path) -> dict[int, dict[str, Any]]:
@@ -60,6 +61,11 @@ def _read(path: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_text(encoding="utf-8")
         # A line that a kill cut off has no end.
-        return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: not the rows of an evaluation; choose another --out") from error
+    if not all(isinstance(line, dict) for line in lines) or not all(
+        isinstance(line.get("clip"), int) for line in lines[1:]
+    ):
+        raise InputError(f"{path}: not the rows of an evaluation; choose another --out")
+    return lines

@@ -54,8 +54,9 @@ def import_official(
     _refuse_difference(model.state_dict(), tensors, {ours: ".".join(theirs) for ours, theirs in names.items()}, where)
     model.load_state_dict(tensors, assign=True)
     hashes = {f"{name}_sha256": file_sha256(path) for name, path in files.items()}
-    run = Run.open(out, recipe, {**{name: str(path) for name, path in files.items()}, **hashes, "ipoke": __version__})
-    model.save(run.weights, {"trained_on": "imported", "ipoke": __version__, **hashes}, precision=torch.float32)
+    inputs = {**{name: str(path) for name, path in files.items()}, **hashes, "ipoke": __version__}
+    with Run.writing(out, recipe, inputs) as run:
+        model.save(run.weights, {"trained_on": "imported", "ipoke": __version__, **hashes}, precision=torch.float32)
     modules = (
         ("autoencoder", model.autoencoder),
         ("condition encoders", model.conditions),

@@ -245,6 +245,8 @@ class Loop:
     def _resume(self) -> None:
         path = self.run.checkpoint(self.stage.name)
         if not path.exists():
+            if self.workers.is_first:
+                self.run.drop_log_after(self.stage.name, 0)
             return
         tensors, metadata = read_tensors(path)
         try:

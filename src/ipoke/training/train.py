@@ -1,7 +1,7 @@
 """All stages in turn: from a prepared set and a recipe to a model."""
 
 from collections.abc import Callable, Generator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -76,49 +76,47 @@ def train(
         "torch": torch.__version__,
         "processes": workers.size,
     }
-    if workers.is_first:
-        Run.open(out, recipe, inputs)
-    workers.wait()
-    run = Run(out)
-    perceptual = load_perceptual(weights).to(device) if weights else None
-    if perceptual is None and recipe.autoencoder_losses.perceptual:
-        reporter.note(
-            "perceptual loss: off, no weights found; set autoencoder_losses.perceptual_weights or IPOKE_WEIGHTS"
-        )
-    plan = _plan(clips, recipe, run, perceptual, workers, device, reporter) if recipe.budget.hours else None
-    recipe = plan.recipe if plan else recipe
-    torch.manual_seed(recipe.train.seed)
-    model = (PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe)).to(device)
-    if recipe.train.start:
-        taken = take_over(model, recipe.train.start)
-        reporter.note(taken.line())
-    stages = stages_of(recipe)
-    seconds = 0.0
-    for name in stages[: stages.index(stage) + 1] if stage else stages:
-        torch.manual_seed(recipe.train.seed + stage_stream(name))
-        loop = Loop(
-            make_stage(name, model, perceptual, device),
-            run,
-            seed=recipe.train.seed,
-            checkpoint_every_clips=recipe.train.checkpoint_every_clips,
-            sample_every_clips=recipe.train.sample_every_clips,
-            workers=workers,
-            reporter=reporter,
-            should_stop=should_stop,
-            limit_s=plan.seconds_for(name) if plan else None,
-        )
-        loop.train(_batches(loop.stage, clips, objects, recipe, workers))
-        seconds += loop.seconds
-    if stage and stage != stages[-1]:
-        return run.checkpoint(stage)
-    if workers.is_first:
-        facts = _facts(inputs, recipe) | {
-            "trained_s": f"{seconds:.0f}",
-            "trained_by": f"{workers.size} x {_name(device)}",
-        }
-        model.eval().save(run.weights, facts)
-    workers.wait()
-    return run.weights
+    with Run.writing(out, recipe, inputs) if workers.is_first else nullcontext(Run(out)) as run:
+        workers.wait()
+        perceptual = load_perceptual(weights).to(device) if weights else None
+        if perceptual is None and recipe.autoencoder_losses.perceptual:
+            reporter.note(
+                "perceptual loss: off, no weights found; set autoencoder_losses.perceptual_weights or IPOKE_WEIGHTS"
+            )
+        plan = _plan(clips, recipe, run, perceptual, workers, device, reporter) if recipe.budget.hours else None
+        recipe = plan.recipe if plan else recipe
+        torch.manual_seed(recipe.train.seed)
+        model = (PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe)).to(device)
+        if recipe.train.start:
+            taken = take_over(model, recipe.train.start)
+            reporter.note(taken.line())
+        stages = stages_of(recipe)
+        seconds = 0.0
+        for name in stages[: stages.index(stage) + 1] if stage else stages:
+            torch.manual_seed(recipe.train.seed + stage_stream(name))
+            loop = Loop(
+                make_stage(name, model, perceptual, device),
+                run,
+                seed=recipe.train.seed,
+                checkpoint_every_clips=recipe.train.checkpoint_every_clips,
+                sample_every_clips=recipe.train.sample_every_clips,
+                workers=workers,
+                reporter=reporter,
+                should_stop=should_stop,
+                limit_s=plan.seconds_for(name) if plan else None,
+            )
+            loop.train(_batches(loop.stage, clips, objects, recipe, workers))
+            seconds += loop.seconds
+        if stage and stage != stages[-1]:
+            return run.checkpoint(stage)
+        if workers.is_first:
+            facts = _facts(inputs, recipe) | {
+                "trained_s": f"{seconds:.0f}",
+                "trained_by": f"{workers.size} x {_name(device)}",
+            }
+            model.eval().save(run.weights, facts)
+        workers.wait()
+        return run.weights
 
 
 def make_stage(
