@@ -116,7 +116,9 @@ lock: | .venv/.made ## Write the hashes of the tested set, transitive packages t
 	.venv-lock/$(BIN_OF)/python $(INSTALL) uv==0.13.9
 	echo torch > .venv-lock/torch.txt
 	echo hatchling > .venv-lock/build.txt
+	echo 'backports-strenum<1.3' > .venv-lock/bounds.txt # what ai-edge-litert needs; newer ones are for Python 3.10 alone
 	.venv-lock/$(BIN_OF)/python $(LOCK) --extra dev --extra pose --extra browser --excludes .venv-lock/torch.txt \
+	  -c .venv-lock/bounds.txt \
 	  pyproject.toml .venv-lock/build.txt -o requirements.lock
 	.venv-lock/$(BIN_OF)/python $(LOCK) -c requirements.lock .venv-lock/torch.txt -o requirements-torch.lock
 
