@@ -4,17 +4,36 @@ PYTHON ?= python3
 OUT ?= out
 SCENES ?= clips/scenes-64
 
-BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+# Where a virtual environment has its programs.
+BIN_OF := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+BIN := .venv/$(BIN_OF)
+INSTALL := -m pip install --disable-pip-version-check
+PIP := $(BIN)/python $(INSTALL) -c constraints.txt
 CODE := src tests benchmarks
 # Two processes of one thread each: more threads per process would wait for each other.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := -m pytest -n 2 --dist worksteal
+export OMP_NUM_THREADS := 1
+
+# What of PyTorch `make test-lowest` takes.
+TORCH ?= $(shell sed -n '/^torch==/p' constraints-lowest.txt)
+# Tests of what is done with each dependency.
+TESTS_OF_DEPENDENCIES := tests/test_versions.py tests/data/test_video.py tests/data/test_images.py tests/data/test_clips.py \
+	tests/data/test_ray_workers.py tests/scenes tests/studio $(wildcard tests/reading) tests/test_settings.py tests/test_runs.py tests/test_still.py \
+	tests/test_cli_mistakes.py tests/figures tests/metrics tests/export tests/test_latent_flow.py tests/test_model.py
+# Tests of decoding in a process of its own, and of sampling.
+TESTS_OF_WHEELS := tests/studio $(wildcard tests/reading) tests/data/test_video.py tests/data/test_images.py tests/test_model.py \
+	tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py
+# Tests of what runs on every system: the model, its files and pictures, without the studio.
+CORE := tests/test_versions.py tests/test_structure.py tests/test_settings.py tests/test_runs.py tests/test_still.py \
+	tests/test_tensors.py tests/test_model.py tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py \
+	tests/bijections tests/nn tests/data/test_video.py tests/data/test_images.py tests/data/test_pokes.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo studio test test-browser lint format scenes clean
+.PHONY: help venv demo studio test test-core test-browser test-lowest test-default-wheel lint format scenes lock venv-locked \
+	clean
 
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
 venv: .venv/.ready-demo ## Install ipoke into .venv
 
@@ -26,10 +45,20 @@ studio: .venv/.ready-studio ## Open the page on which pictures are poked
 	$(BIN)/ipoke serve
 
 test: lint ## Lint, check types, run every test and every example in a docstring
-	$(PYTEST) --doctest-modules -m 'not browser' src/ipoke tests
+	$(BIN)/python $(PYTEST) --doctest-modules -m 'not browser' src/ipoke tests
+
+test-core: .venv/.ready-test ## Run the tests of what every system can do
+	$(BIN)/python $(PYTEST) $(CORE)
 
 test-browser: .venv/.ready-browser ## Use the studio in a real browser; needs chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m browser tests/browser
+	$(BIN)/python -m pytest -m browser tests/browser
+
+# What releases of years ago say of newer ones beside them is not this project's.
+test-lowest: .venv-lowest/.ready ## Test with the lowest versions that are allowed
+	.venv-lowest/$(BIN_OF)/python $(PYTEST) -W ignore::DeprecationWarning $(TESTS_OF_DEPENDENCIES)
+
+test-default-wheel: .venv-default/.ready ## Test with what `pip install torch` takes, on Linux the CUDA build, 5.5 GB
+	.venv-default/$(BIN_OF)/python $(PYTEST) $(TESTS_OF_WHEELS)
 
 lint: .venv/.ready-test ## Lint and check types
 	$(BIN)/ruff check $(CODE)
@@ -44,7 +73,7 @@ scenes: .venv/.ready-demo ## Simulate 1000 clips to train on
 	$(BIN)/ipoke scenes --out $(SCENES)
 
 clean: ## Remove what make and the tests have made, .venv too; clips and runs stay
-	rm -rf .venv out build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* out build dist .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -exec rm -rf {} +
 
 # A stamp per set of packages: installed again when what is asked for changes.
@@ -63,6 +92,40 @@ clean: ## Remove what make and the tests have made, .venv too; clips and runs st
 .venv/.ready-test: pyproject.toml constraints.txt | .venv/.made
 	$(PIP) -e '.[dev]'
 	@touch $@ .venv/.ready-demo .venv/.ready-studio
+
+.venv-lowest/.ready: pyproject.toml constraints-lowest.txt | .venv/.made
+	$(PYTHON) -m venv .venv-lowest
+	{ sed '/^torch==/d' constraints-lowest.txt; echo '$(TORCH)'; } > .venv-lowest/constraints.txt
+	.venv-lowest/$(BIN_OF)/python $(INSTALL) -c .venv-lowest/constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-default/.ready: pyproject.toml constraints.txt | .venv/.made
+	$(PYTHON) -m venv .venv-default
+	sed '/^torch==/d' constraints.txt > .venv-default/constraints.txt
+	.venv-default/$(BIN_OF)/python $(INSTALL) -c .venv-default/constraints.txt torch -e '.[dev]'
+	.venv-default/$(BIN_OF)/python -c 'import platform, sys, torch; on_linux = sys.platform == "linux"; \
+	sys.exit("this is a CPU build of PyTorch" if on_linux and platform.machine() == "x86_64" and not torch.version.cuda else 0)'
+	@touch $@
+
+# Hashes of every file of every release of the tested set, for all systems and Python versions, and no address. PyTorch has
+# a lock of its own: its builds for one device come from elsewhere, with other hashes.
+LOCK := -m uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate -c constraints.txt
+
+lock: | .venv/.made ## Write the hashes of the tested set, transitive packages too, into requirements*.lock
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/$(BIN_OF)/python $(INSTALL) uv==0.13.9
+	echo torch > .venv-lock/torch.txt
+	echo hatchling > .venv-lock/build.txt
+	echo 'backports-strenum<1.3' > .venv-lock/bounds.txt # what ai-edge-litert needs; newer ones are for Python 3.10 alone
+	.venv-lock/$(BIN_OF)/python $(LOCK) --extra dev --extra pose --extra browser --excludes .venv-lock/torch.txt \
+	  -c .venv-lock/bounds.txt \
+	  pyproject.toml .venv-lock/build.txt -o requirements.lock
+	.venv-lock/$(BIN_OF)/python $(LOCK) -c requirements.lock .venv-lock/torch.txt -o requirements-torch.lock
+
+venv-locked: | .venv/.made ## Install the tested set into .venv-locked, every file checked by its hash
+	$(PYTHON) -m venv .venv-locked
+	.venv-locked/$(BIN_OF)/python $(INSTALL) --require-hashes --no-deps -r requirements.lock -r requirements-torch.lock
+	.venv-locked/$(BIN_OF)/python $(INSTALL) --no-deps --no-build-isolation .
 
 .venv/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
