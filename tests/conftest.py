@@ -1,9 +1,11 @@
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 import commands
+import refusals
 import tiny
 from ipoke.data.images import write_png
 from ipoke.scenes import write_scenes
@@ -16,6 +18,13 @@ settings.load_profile("untimed")
 def ipoke(capsys, monkeypatch) -> commands.Command:
     """Run a command: ``ipoke("poke", picture, "--out", file)``."""
     return commands.command(capsys, monkeypatch)
+
+
+@pytest.fixture
+def in_bounds() -> Generator[None]:
+    """No answer may hang or fill the memory."""
+    with refusals.bounded():
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import math
+import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -42,7 +44,8 @@ RawCache = Mapping[str, SegmentArrays]
 
 def lock_file(path: Path, *, wait: bool) -> IO[bytes] | None:
     """Take an advisory lock that ends with the process; None if another holds it and ``wait`` is off."""
-    file = path.open("ab")
+    # Without waiting for a reader, should a pipe lie there.
+    file = open(path, "ab", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK, 0o666))  # noqa: SIM115
     if fcntl is not None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
@@ -69,7 +72,7 @@ def open_raw_cache(
     side = settings.size
     frames_shape = (sum(segment.frames for segment in segments), side, side, 3)
     starts_shape = (sum(segment.frames - settings.window for segment in segments), 2, side, side)
-    sizes = (int(np.prod(frames_shape)), 2 * int(np.prod(starts_shape)))
+    sizes = (math.prod(frames_shape), 2 * math.prod(starts_shape))
     cache = folder / "cache"
     paths = cache / f"frames-{sha256[:16]}.u8", cache / f"displacements-{sha256[:16]}.i16"
 

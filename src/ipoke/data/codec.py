@@ -5,6 +5,7 @@ which keeps the mean of every channel; players get yuv420p in limited range, bec
 """
 
 import io
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -79,23 +80,37 @@ def encode_mp4(
     return buffer.getvalue()
 
 
-def decode_mp4(data: bytes) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decode every frame of the first video stream; `encode_mp4` backwards, up to the codec's loss.
+def decode_mp4(data: bytes, *, most: int | None = None, side: int | None = None) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decode the frames of the first video stream; `encode_mp4` backwards, up to the codec's loss.
+
+    Args:
+        data: An MP4 file.
+        most: Stop after so many frames; all of them if None.
+        side: Refuse frames that are not of this many px square, before they are decoded; any size if None.
 
     Raises:
-        InputError: The bytes are not a video, or are broken.
+        InputError: The bytes are not an MP4 file, or are broken, or frames are of another size.
     """
     reformatter = VideoReformatter()
+    frames = []
     try:
-        with av.open(io.BytesIO(data), "r") as container:
+        with av.open(io.BytesIO(data), "r", format="mp4") as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            frames = [_rgb(frame, reformatter) for frame in container.decode(stream)]
+            _refuse_size(stream.width, stream.height, side)
+            for frame in itertools.islice(container.decode(stream), most):
+                _refuse_size(frame.width, frame.height, side)
+                frames.append(_rgb(frame, reformatter))
     except (av.error.FFmpegError, IndexError) as error:
         raise InputError(f"video bytes: cannot be decoded ({reason(error)}), expected an MP4 file") from error
     if not frames:
         raise InputError("video bytes: got no frames, expected an MP4 file with at least one")
     return np.stack(frames)
+
+
+def _refuse_size(width: int, height: int, side: int | None) -> None:
+    if side is not None and (width, height) != (side, side):
+        raise InputError(f"video bytes: got frames of {width} x {height} px, expected {side} x {side}")
 
 
 def rgb_pixels(frame: av.VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
