@@ -1,11 +1,12 @@
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
 import commands
+import refusals
 import tiny
 from ipoke.data.images import write_png
 from ipoke.scenes import write_scenes
@@ -26,6 +27,13 @@ def no_power_is_lost() -> Iterator[None]:
 def ipoke(capsys, monkeypatch) -> commands.Command:
     """Run a command: ``ipoke("poke", picture, "--out", file)``."""
     return commands.command(capsys, monkeypatch)
+
+
+@pytest.fixture
+def in_bounds() -> Generator[None]:
+    """No answer may hang or fill the memory."""
+    with refusals.bounded():
+        yield
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
-    *("version", "recipes", "errors", "files", "folders", "reading", "tensors", "settings", "runs"),
+    *("version", "recipes", "errors", "files", "folders", "reading", "tensors"),
+    *("values", "sections", "settings", "runs"),
     *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
     *("clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
     *("open_picture", "model"),

@@ -8,7 +8,7 @@ import secrets
 import stat
 from collections.abc import Generator
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO
 
 from ipoke.errors import InputError
 
@@ -183,25 +183,6 @@ def sweep(folder: Path, tail: str = "") -> None:
             with contextlib.suppress(OSError, InputError), open_in_place(folder / name) as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 (folder / name).unlink()
-
-
-def open_regular(path: Path) -> BinaryIO:
-    """Open a file to be read; whatever else may lie at the path (a folder, a pipe, a device) is not waited for.
-
-    Raises:
-        InputError: No such file, not a regular one, or it may not be read.
-    """
-    try:
-        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: no such file; check the path") from error
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be opened ({reason(error)}); check the path and its permissions") from error
-    mode = os.fstat(handle).st_mode
-    if not stat.S_ISREG(mode):
-        os.close(handle)
-        raise InputError(f"{path}: is {'a folder' if stat.S_ISDIR(mode) else 'no regular file'}, expected a file")
-    return os.fdopen(handle, "rb")
 
 
 def unwritable(path: Path, error: OSError) -> InputError:

@@ -18,7 +18,8 @@ from ipoke.data.images import read_image
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.drawing import Drawing, Wanted, finite
-from ipoke.errors import InputError
+from ipoke.errors import InputError, shown
+from ipoke.files import reason
 from ipoke.latent_flow import LatentFlow
 from ipoke.motion_affinity import PULLS, Networks, affinity_map, draw_pulls
 from ipoke.nn.spade import Modulation
@@ -26,8 +27,9 @@ from ipoke.open_picture import OpenPicture
 from ipoke.residual_terms import sample_seed
 from ipoke.runs import (
     WEIGHTS_NAME,
-    check_weights,
     facts_from_metadata,
+    fitted_weights,
+    outlined,
     read_tensors,
     recipe_from_metadata,
     save_model,
@@ -313,15 +315,16 @@ def load(model: str | Path, *, device: str = "cpu", precision: Precision = "floa
             f"{path}: got the baseline {recipe.method}, expected a model of method ipoke; "
             "only ipoke evaluate, ipoke table and figures take baselines"
         )
-    with torch.device("meta"):
-        loaded = PokeModel(recipe)
+    loaded = outlined(lambda: PokeModel(recipe), str(path))
     wanted = loaded.state_dict()
-    check_weights(tensors, wanted, path)
     reduced = set(coupling_weights(loaded)) if precision == "bfloat16" else set()
-    for name, tensor in tensors.items():
+    fitted = fitted_weights(tensors, wanted | {name: wanted[name].bfloat16() for name in reduced}, str(path))
+    if reduced:
         # With 16 bits, no tensor may hold on to the mapped file, or all of it would stay in memory.
-        tensors[name] = tensor.to(torch.bfloat16 if name in reduced else wanted[name].dtype, copy=bool(reduced))
-    loaded.load_state_dict(tensors, assign=True)
+        fitted = {name: tensor.clone() if tensor is tensors[name] else tensor for name, tensor in fitted.items()}
+    loaded.load_state_dict(fitted, assign=True)
+    if not loaded.latent_flow.is_initialised:
+        raise InputError(f"{path}: its latent flow has seen no data yet; finish its training, or restore the file")
     loaded.autoencoder.sampling_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
     loaded.facts = facts_from_metadata(metadata)
     loaded.spread = _spread(loaded.facts.get(SPREAD, "1"), path)
@@ -334,7 +337,9 @@ def _spread(text: str, path: Path) -> float:
     except ValueError:
         spread = math.nan
     if not 0 < spread < 10:
-        raise InputError(f"{path}: {SPREAD}: got {text!r}, expected a number above 0 and below 10; restore the file")
+        raise InputError(
+            f"{path}: {SPREAD}: got {shown(text)}, expected a number above 0 and below 10; restore the file"
+        )
     return spread
 
 
@@ -355,14 +360,17 @@ def find_model(model: str | Path) -> Path:
     names = bundled_models()
     if str(model) in names:
         return BUNDLED / f"{model}.safetensors"
-    if path.is_dir():
-        if (path / WEIGHTS_NAME).exists():
-            return path / WEIGHTS_NAME
-        raise InputError(f"{path}: holds no {WEIGHTS_NAME}; finish its training by repeating the ipoke train command")
-    if path.is_file():
-        return path
+    try:
+        if path.is_dir():
+            if (path / WEIGHTS_NAME).exists():
+                return path / WEIGHTS_NAME
+            raise InputError(f"{path}: holds no {WEIGHTS_NAME}; finish its training by repeating ipoke train")
+        if path.is_file():
+            return path
+    except OSError as error:
+        raise InputError(f"model: cannot look for {path} ({reason(error)}); check the path") from error
     known = ", ".join([*names, "a run directory or a .safetensors file"])
-    raise InputError(f"model: got {str(model)!r}, expected {known}{suggestion(str(model), names)}")
+    raise InputError(f"model: got {shown(str(model))}, expected {known}{suggestion(str(model), names)}")
 
 
 def bundled_models() -> list[str]:

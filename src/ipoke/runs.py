@@ -2,23 +2,25 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import re
 import struct
 import time
 import tomllib
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ipoke.errors import InputError
-from ipoke.files import append_lines, is_leftover, refuse_links, refuse_pipes, replacing
+from ipoke.errors import LONGEST_WORD, InputError, cut
+from ipoke.files import append_lines, is_leftover, reason, refuse_links, refuse_pipes, replacing
 from ipoke.folders import LOCK_FILE, writing_alone
+from ipoke.reading.regular import json_of, read_bounded, regular_file
 from ipoke.settings import Recipe, parse_recipe
 
 WEIGHTS_NAME = "model.safetensors"
@@ -33,6 +35,17 @@ DTYPE_NAMES = ["BOOL", "U8", "I8", "I16", "F16", "BF16", "I32", "F32", "F64", "I
 
 PICTURE = re.compile(r"[a-z_]+-\d{8}\.png")
 """How pictures in samples/ are named: stage and clips seen."""
+ORDER = ".order"
+"""What the names of permutations end on."""
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+"""Types that weights are stored in."""
+MOST_NUMBERS = 2**30
+"""Weights of a model; one as large as the paper's has 2**28."""
+MOST_HEADER_BYTES, MOST_FACTS, LONGEST_FACT = 2**22, 256, 2**15
+"""Of a safetensors file; the header of a checkpoint of the paper's size has half a megabyte."""
+MOST_INPUT_BYTES = 2**20
+"""Of what a run was started with."""
+Built = TypeVar("Built", bound=nn.Module)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -68,18 +81,45 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Read a safetensors file and its metadata; nothing is unpickled.
 
     Raises:
-        InputError: The file is missing, truncated, or another kind of file.
+        InputError: The file is missing, truncated, another kind of file, or says of itself what cannot be.
     """
+    regular_file(path, "checkpoint")
     try:
-        tensors = load_file(path)
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length))
-    except (OSError, SafetensorError, ValueError, struct.error) as error:
+        metadata = _read_metadata(path)
+        return load_file(path), metadata
+    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise InputError(
-            f"{path}: cannot read this checkpoint ({error}); give a safetensors file made by ipoke"
+            f"{path}: cannot read this checkpoint ({reason(error)}); give a safetensors file made by ipoke"
         ) from error
-    return tensors, header.get("__metadata__", {})
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
+    """Read the metadata of a safetensors file.
+
+    Raises:
+        ValueError: The header is none, or holds more than any model needs.
+    """
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > MOST_HEADER_BYTES:
+            raise ValueError(f"its header has {length:,} bytes, expected at most {MOST_HEADER_BYTES:,}")
+        try:
+            header = json.loads(file.read(length), object_pairs_hook=_without_repetition)
+        except RecursionError as error:
+            raise ValueError("its header is nested too deeply") from error
+    metadata = (header.get("__metadata__") or {}) if isinstance(header, dict) else None
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise ValueError("its metadata are no texts by name")
+    if len(metadata) > MOST_FACTS or max(map(len, itertools.chain(*metadata.items())), default=0) > LONGEST_FACT:
+        raise ValueError(f"it has more than {MOST_FACTS} facts, or one of over {LONGEST_FACT:,} characters")
+    return metadata
+
+
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("its header says something twice")
+    return table
 
 
 def file_sha256(path: Path) -> str:
@@ -106,20 +146,64 @@ def save_model(path: Path, module: nn.Module, recipe: Recipe, facts: dict[str, s
     write_tensors(path, tensors, model_metadata(recipe, facts))
 
 
-def check_weights(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], path: Path) -> None:
-    """Compare the tensors of a model file with those that its recipe asks for.
+def outlined(build: Callable[[], Built], where: str) -> Built:
+    """Build a model without memory for its weights, to learn which tensors it has.
+
+    Args:
+        build: Makes the model that a recipe describes.
+        where: Whom an error speaks of.
 
     Raises:
-        InputError: One is missing, foreign, of another shape, or not finite.
+        InputError: The sizes of the recipe do not make up a model, or one that no training would fit into memory.
+    """
+    try:
+        with torch.device("meta"):
+            model = build()
+    except (ValueError, RuntimeError, IndexError, ArithmeticError) as error:
+        raise InputError(f"{where}: its sizes do not make up a model ({reason(error)}); change the recipe") from error
+    numbers = sum(parameter.numel() for parameter in model.parameters())
+    if numbers > MOST_NUMBERS:
+        raise InputError(f"{where}: asks for {numbers:,} weights, expected at most {MOST_NUMBERS:,}; make it narrower")
+    return model
+
+
+def fitted_weights(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> dict[str, Tensor]:
+    """Check that tensors are those that a model asks for, and give them as it holds them.
+
+    Args:
+        tensors: Of a file.
+        wanted: Of the model, whose shapes and types count.
+        where: Whom an error speaks of.
+
+    Raises:
+        InputError: One is missing, foreign, of another shape or kind, or not finite as the model would hold it; or an
+            order of channels has repetitions.
     """
     missing, foreign = sorted(wanted.keys() - tensors.keys()), sorted(tensors.keys() - wanted.keys())
-    misshaped = [name for name in wanted.keys() & tensors.keys() if wanted[name].shape != tensors[name].shape]
-    for what, names in (("lacks", missing), ("has the unknown", foreign), ("has another shape of", sorted(misshaped))):
+    common = sorted(wanted.keys() & tensors.keys())
+    misshaped = [name for name in common if wanted[name].shape != tensors[name].shape]
+    unkind = [name for name in common if not _is_of_kind(tensors[name].dtype, wanted[name].dtype)]
+    for what, names in (
+        ("lacks", missing),
+        ("has the unknown", foreign),
+        ("has another shape of", misshaped),
+        ("has another type of number in", unkind),
+    ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise InputError(f"{path}: {what} {names[0]}{more}; give the model file of one training run")
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values() if tensor.is_floating_point()):
-        raise InputError(f"{path}: holds values that are not finite; train again or restore the file")
+            raise InputError(f"{where}: {what} {names[0]}{more}; give the model file of one training run")
+    fitted = {name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()}
+    for name, tensor in fitted.items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise InputError(f"{where}: holds values in {name} that are not finite; train again or restore the file")
+        if name.endswith(ORDER) and not torch.equal(tensor.sort().values, torch.arange(len(tensor))):
+            raise InputError(f"{where}: {name} is no order of {len(tensor)} channels; restore the file")
+    return fitted
+
+
+def _is_of_kind(got: torch.dtype, wanted: torch.dtype) -> bool:
+    """Tell whether numbers can be taken for those of another type."""
+    return got in FLOATS if wanted in FLOATS else got == wanted
 
 
 def settings_toml(recipe: Recipe) -> str:
@@ -151,10 +235,10 @@ def recipe_from_metadata(metadata: dict[str, str], path: Path) -> Recipe:
         InputError: The file was not written by ipoke, or by a version that this one does not know.
     """
     if metadata.get("format") != FORMAT:
-        got = metadata.get("format", "no format")
+        got = cut(metadata.get("format", "no format"), LONGEST_WORD)
         raise InputError(f"{path}: not an ipoke model (got {got}, expected {FORMAT}); give a model made by ipoke train")
     try:
-        table = json.loads(metadata["recipe"])
+        table = json_of(metadata["recipe"])
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: its recipe is missing or corrupt ({error}); restore the file") from error
     return parse_recipe(table, str(path))
@@ -301,10 +385,10 @@ def _stays(line: bytes, stage: str, clips: int) -> bool:
 
 def _read_inputs(path: Path) -> dict[str, Any]:
     try:
-        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        known = json_of(read_bounded(path, MOST_INPUT_BYTES)) if path.exists() else {}
         if not isinstance(known, dict):
             raise ValueError("not a table")
-    except (OSError, ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: cannot read what the run was started with ({error}); restore the file") from error
     return known
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -16,39 +16,49 @@ from ipoke.data.video import write_video
 from ipoke.errors import InputError
 from ipoke.files import replacing
 from ipoke.model import PokeModel, bundled_models, load
+from ipoke.open_picture import MOST_SAMPLES
+from ipoke.reading.regular import read_bounded, regular_file
 from ipoke.render import film_strip, grid
 from ipoke.runs import write_text
-from ipoke.settings import PositiveInt, Section
+from ipoke.values import WHOLE, Frames, PathText, Section, Seed, Sha256, problem_of
 
 FPS = 10.0
 """Frames per second of what is written."""
 ENDINGS = (".webp", ".gif", ".mp4", ".png")
 
 
+LARGEST_SESSION = 2**18
+"""Bytes of a session; one of a single poke has 600."""
+MOST_POKES = 64
+MOST_BYTES = 2**32
+"""Pixels of all frames of all samples that one command makes, in bytes."""
+Pixels = Annotated[float, Field(ge=-1e5, le=1e5)]
+
+
 class PokeRow(Section):
     """A poke in the picture's pixels."""
 
-    x: float
-    y: float
-    dx: float
-    dy: float
+    x: Pixels
+    y: Pixels
+    dx: Pixels
+    dy: Pixels
 
 
 class Session(Section):
     """One sampling: picture, pokes, chance and model, with hashes of the picture's pixels and of the weights."""
 
     format: Literal["ipoke-session-1"] = "ipoke-session-1"
-    image: str
+    image: PathText
     """Path of the picture from the session file's folder."""
-    image_sha256: str
-    model: str
+    image_sha256: Sha256
+    model: PathText
     """Bundled name, or path from the session file's folder."""
-    model_sha256: str
-    pokes: tuple[PokeRow, ...]
-    samples: PositiveInt
-    seed: Annotated[int, Field(ge=0)]
-    temperature: float
-    frames: PositiveInt | None = None
+    model_sha256: Sha256
+    pokes: Annotated[tuple[PokeRow, ...], Field(max_length=MOST_POKES)]
+    samples: Annotated[int, Field(gt=0, le=MOST_SAMPLES), WHOLE]
+    seed: Seed
+    temperature: Annotated[float, Field(ge=0, le=2)]
+    frames: Frames | None = None
     reaches: bool = False
     """Whether residuals were pulled until the poked pixels reached their targets, which older sessions do not say."""
 
@@ -72,13 +82,11 @@ def load_session(path: Path) -> Session:
         InputError: Missing, not JSON, or not a session of ours.
     """
     try:
-        table: Any = json.loads(path.read_text(encoding="utf-8"))
-        return Session.model_validate(table)
-    except OSError as error:
-        raise InputError(f"{path}: cannot read this session ({error.strerror}); check the path") from error
-    except (ValueError, ValidationError) as error:
-        problem = str(error).splitlines()[0]
-        raise InputError(f"{path}: not a session of ipoke ({problem}); give the JSON that was written") from error
+        return Session.model_validate_json(read_bounded(path, LARGEST_SESSION, "session"))
+    except ValidationError as error:
+        raise InputError(
+            f"{path}: not a session of ipoke ({problem_of(error)}); give the JSON that was written"
+        ) from error
 
 
 def start_session(
@@ -121,9 +129,7 @@ def start_session(
             reaches=model.reaches,
         )
     except ValidationError as error:
-        first = error.errors()[0]
-        where = " ".join(str(part) for part in first["loc"])
-        raise InputError(f"{where}: got {first['input']}, expected a number in range ({first['msg']})") from error
+        raise InputError(problem_of(error)) from error
 
 
 def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
@@ -133,7 +139,7 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
         InputError: One of them is missing or has changed.
     """
     session = load_session(path)
-    image = read_image(path.parent / session.image)
+    image = read_image(regular_file(path.parent / session.image, "picture"))
     if image_sha256(image) != session.image_sha256:
         raise InputError(f"{session.image}: its pixels are not those of session {path}; restore the picture")
     model = load(session.model if session.model in bundled_models() else path.parent / session.model)

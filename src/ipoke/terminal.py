@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import (
@@ -18,14 +19,30 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from ipoke.errors import printable
 from ipoke.settings import STAGES
 
 LINE_EVERY_S = 60.0
 """Seconds between lines of progress where nobody watches."""
 
-out = Console(highlight=False, soft_wrap=True, markup=False)
+
+class Lines(Console):
+    """A console for lines of text, in which names of files and what is in files cannot command the terminal."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print text with its control characters escaped, and what the stream's encoding lacks too."""
+        super().print(*(self._shown(one) if isinstance(one, str) else one for one in objects), **options)
+
+    def _shown(self, text: str) -> str:
+        return printable(text).encode(self.encoding, "backslashreplace").decode(self.encoding)
+
+
+out = Lines()
 """Standard output: what a command has to say."""
-err = Console(stderr=True, highlight=False, soft_wrap=True, markup=False)
+err = Lines(stderr=True)
 """Standard error: progress, and what went wrong."""
 
 
@@ -38,7 +55,7 @@ def is_watched() -> bool:
 def progress_bar(what: str) -> Generator[Callable[[int, int], None]]:
     """Show a bar, with the time left, that the yielded function moves: (done, total)."""
     with _bars() as bars:
-        task = bars.add_task(what, total=None)
+        task = bars.add_task(printable(what), total=None)
 
         def report(done: int, total: int) -> None:
             bars.update(task, completed=done, total=total)
@@ -50,7 +67,7 @@ class TrainingView:
     """A bar per training stage, with the time left and the losses; a line a minute where nobody watches."""
 
     def __init__(self) -> None:
-        self._bars = _bars(TextColumn("{task.fields[figures]}"))
+        self._bars = _bars(TextColumn("{task.fields[figures]}", markup=False))
         self._tasks: dict[str, TaskID] = {}
         self._last_line = 0.0
 
@@ -80,7 +97,7 @@ class TrainingView:
 
 def _bars(*columns: TextColumn) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -26,7 +26,7 @@ def test_a_row_of_version_1_is_read_and_written_as_it_was(tmp_path):
 
 
 def test_object_and_rate_come_back():
-    row = SourceRow.model_validate(OLD | {"object": "fern", "keep_every": 8})
+    row = SourceRow.model_validate_json(json.dumps(OLD | {"object": "fern", "keep_every": 8}))
     assert SourceRow.model_validate_json(row.model_dump_json()) == row
     assert json.loads(row.model_dump_json()) == OLD | {"object": "fern", "keep_every": 8}
 

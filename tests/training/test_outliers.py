@@ -7,7 +7,7 @@ from torch import nn
 
 from ipoke.data.batches import training_batches
 from ipoke.runs import Run, read_tensors
-from ipoke.settings import StageSettings
+from ipoke.sections import StageSettings
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.outliers import FIRST_STEPS, Outliers
 from ipoke.training.stage import Move, Stage

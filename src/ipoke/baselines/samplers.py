@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from ipoke.baselines.baseline import Baseline
 from ipoke.baselines.copy_source import CopySource
 from ipoke.baselines.methods import make_baseline
@@ -12,7 +10,7 @@ from ipoke.clip_sampler import ClipSampler
 from ipoke.data.clips import ClipSet
 from ipoke.errors import InputError
 from ipoke.model import find_model, load
-from ipoke.runs import check_weights, facts_from_metadata, read_tensors, recipe_from_metadata
+from ipoke.runs import facts_from_metadata, fitted_weights, outlined, read_tensors, recipe_from_metadata
 
 TRIVIAL = (CopySource.name, NearestClip.name)
 """Names of the answers that need no training."""
@@ -51,10 +49,7 @@ def load_baseline(model: str | Path, *, device: str = "cpu") -> Baseline:
     recipe = recipe_from_metadata(metadata, path)
     if recipe.method == "ipoke":
         raise InputError(f"{path}: got a model of method ipoke, expected a baseline; give it as a model")
-    with torch.device("meta"):
-        loaded = make_baseline(recipe)
-    wanted = loaded.state_dict()
-    check_weights(tensors, wanted, path)
-    loaded.load_state_dict({name: tensor.to(wanted[name].dtype) for name, tensor in tensors.items()}, assign=True)
+    loaded = outlined(lambda: make_baseline(recipe), str(path))
+    loaded.load_state_dict(fitted_weights(tensors, loaded.state_dict(), str(path)), assign=True)
     loaded.facts = facts_from_metadata(metadata)
     return loaded.eval().requires_grad_(False).to(device)

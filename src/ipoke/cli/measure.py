@@ -10,7 +10,7 @@ from cyclopts.validators import Number
 
 from ipoke.cli.app import MEASURE, Count, OutDir, Seed, app
 from ipoke.cli.arguments import cores, labelled, splits
-from ipoke.errors import InputError
+from ipoke.errors import InputError, one_line
 from ipoke.terminal import err, out, progress_bar
 
 if TYPE_CHECKING:
@@ -188,4 +188,4 @@ def _drawn(draw: Callable[[], list[Path]]) -> None:
         for file in draw():
             out.print(f"wrote {file}")
     except InputError as error:
-        err.print(f"no figures: {error}")
+        err.print(one_line(f"no figures: {error}"))

@@ -2,12 +2,13 @@
 
 import os
 import sys
+from typing import NoReturn
 
 from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
 
 from ipoke.cli import figures, make, measure, serve, use
 from ipoke.cli.app import app
-from ipoke.errors import InputError
+from ipoke.errors import InputError, one_line, shown
 from ipoke.terminal import err
 
 COMMANDS = (use, serve, make, measure, figures)
@@ -20,11 +21,13 @@ def main() -> None:
         app(sys.argv[1:], exit_on_error=False, print_error=False)
     except UnusedCliTokensError as error:
         left = " ".join(error.unused_tokens or [])
-        err.print(f"ipoke: got {left!r}, which nothing takes; give an option's name before each value", style="red")
-        raise SystemExit(2) from None
-    except (InputError, CycloptsError) as error:
-        err.print(f"ipoke: {' '.join(str(error).split())}", style="red")
-        raise SystemExit(2) from None
+        _refuse(f"got {shown(left)}, which nothing takes; give an option's name before each value")
+    except InputError as error:
+        _refuse(str(error))
+    except CycloptsError as error:
+        _refuse(" ".join(str(error).split()))
+    except MemoryError:
+        _refuse("the memory of this machine does not suffice; ask for less at once, or smaller pictures")
     except KeyboardInterrupt:
         err.print("stopped; nothing half-written was left, repeat the command to go on")
         raise SystemExit(130) from None
@@ -32,5 +35,9 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from None
-        err.print(f"ipoke: {' '.join(str(error).split())}", style="red")
-        raise SystemExit(2) from None
+        _refuse(" ".join(str(error).split()))
+
+
+def _refuse(message: str) -> NoReturn:
+    err.print(one_line(f"ipoke: {message}"), style="red")
+    raise SystemExit(2) from None

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def open_raw_cache(
     side = settings.size
     frames_shape = (sum(segment.frames for segment in segments), side, side, 3)
     starts_shape = (sum(segment.frames - settings.window for segment in segments), 2, side, side)
-    sizes = (int(np.prod(frames_shape)), 2 * int(np.prod(starts_shape)))
+    sizes = (math.prod(frames_shape), 2 * math.prod(starts_shape))
     cache = folder / "cache"
     paths = cache / f"frames-{sha256[:16]}.u8", cache / f"displacements-{sha256[:16]}.i16"
 

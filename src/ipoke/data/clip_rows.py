@@ -1,6 +1,7 @@
 """The words of a prepared set: its settings, one row per source video, and the segments a row points to."""
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -8,16 +9,29 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from ipoke.errors import InputError
-from ipoke.files import reason
-from ipoke.settings import PositiveInt, Section
+from ipoke.errors import InputError, shown
+from ipoke.reading.regular import read_bounded
+from ipoke.values import WHOLE, Section, problem_of
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=2**40), WHOLE]
+Frames = Annotated[int, Field(gt=0, le=2**20), WHOLE]
+MostFrames = Annotated[int, Field(ge=0, le=2**31), WHOLE]
+Side = Annotated[int, Field(ge=0, le=2**20), WHOLE]
+Text = Annotated[str, Field(max_length=4096)]
+Key = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,90}$")]
+Shard = Annotated[str, Field(pattern=r"^shard-[0-9]{5,9}\.tar$")]
+Ending = Annotated[str, Field(pattern=r"^(mp4|json|flow\.npz|extra\.npz)$")]
 Split = Literal["train", "test"]
 Resize = Literal["crop", "letterbox", "squeeze"]
 """How a frame becomes square: its centre, all of it between black bars, or all of it distorted."""
 VERSION = 2
+LARGEST_SETTINGS, LARGEST_INDEX = 2**20, 2**29
+"""Bytes of the two files; an index has about a kilobyte per video."""
 SETTINGS_FILE, INDEX_FILE = "settings.json", "index.jsonl"
+
+
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ClipSetSettings(Section):
@@ -26,17 +40,17 @@ class ClipSetSettings(Section):
     format: Literal["ipoke-clips"] = "ipoke-clips"
     version: Literal[1, 2] = 1
     """2 where rows may say more than older programs read: `SourceRow.object`, `SourceRow.keep_every`."""
-    size: PositiveInt
+    size: Annotated[int, Field(gt=0, le=1024), WHOLE]
     """Side of the frames, px."""
-    frames: PositiveInt
+    frames: Annotated[int, Field(gt=0, le=1000), WHOLE]
     """Frames of a clip after its source frame."""
-    stride: PositiveInt = 1
+    stride: Annotated[int, Field(gt=0, le=1000), WHOLE] = 1
     """Stored frames from one frame of a clip to the next."""
     resize: Resize | Literal["none"] = "none"
     """How frames that were not square became so; ``none``: they were drawn square."""
     optical_flow: Literal["dis", "raft", "exact"]
     """How displacements were found; ``exact``: the simulator knew them."""
-    origin: dict[str, str | int | float | bool] = Field(default={})
+    origin: Annotated[dict[Text, Text | Number | Share | bool], Field(max_length=64)] = Field(default={})
     """Everything else that decides the contents, such as the rule of the split or the simulator's seed."""
 
     @property
@@ -49,27 +63,27 @@ class MemberRow(Section):
     """Where one file lies in a shard; ``crc32`` is that of its bytes."""
 
     offset: Count
-    length: Count
-    crc32: Count
+    length: Annotated[int, Field(ge=0, le=2**31), WHOLE]
+    crc32: Annotated[int, Field(ge=0, lt=2**32), WHOLE]
 
 
 class SegmentRow(Section):
     """An unbroken run of frames of a source, stored whole; ``first`` counts kept frames of the video."""
 
-    key: str
-    first: Count
-    frames: PositiveInt
-    shard: str
-    members: dict[str, MemberRow]
+    key: Key
+    first: MostFrames
+    frames: Frames
+    shard: Shard
+    members: Annotated[dict[Ending, MemberRow], Field(max_length=4)]
     """By file ending: ``mp4``, ``json``, ``flow.npz`` and, where there are further arrays, ``extra.npz``."""
 
 
 class DroppedRow(Section):
     """Frames ``start`` to ``stop`` (excluded) of a source that were left out, and why."""
 
-    start: Count
-    stop: Count
-    why: str
+    start: MostFrames
+    stop: MostFrames
+    why: Text
 
 
 class SourceRow(Section):
@@ -79,22 +93,22 @@ class SourceRow(Section):
     """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,80}$")]
-    video: str
+    video: Text
     split: Split
-    frames: Count
+    frames: MostFrames
     """Frames that could be decoded, of those that are kept and lie in this part."""
-    size: tuple[Count, Count]
+    size: tuple[Side, Side]
     """Width and height of the video, px."""
-    fps: Annotated[float, Field(ge=0)]
+    fps: Annotated[float, Field(ge=0, le=1e6)]
     """Stored frames per second."""
-    sha256: str
-    object: str = ""
+    sha256: Annotated[str, Field(max_length=128)]
+    object: Text = ""
     """Who or what is seen, where the data set says so."""
-    keep_every: PositiveInt = 1
+    keep_every: Annotated[int, Field(gt=0, le=2**20), WHOLE] = 1
     """Frames of the video from one stored frame to the next."""
-    segments: tuple[SegmentRow, ...] = ()
-    dropped: tuple[DroppedRow, ...] = ()
-    note: str = ""
+    segments: Annotated[tuple[SegmentRow, ...], Field(max_length=2**16)] = ()
+    dropped: Annotated[tuple[DroppedRow, ...], Field(max_length=2**20)] = ()
+    note: Text = ""
     """What a person should know about this source, such as that its end is broken."""
 
     @model_serializer(mode="wrap")
@@ -127,48 +141,48 @@ def read_settings(folder: Path) -> ClipSetSettings:
     path = folder / SETTINGS_FILE
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder, expected a prepared set; make one with ipoke prepare")
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise InputError(f"{folder}: not a prepared set ({SETTINGS_FILE} is missing); make one with ipoke prepare")
     try:
-        return ClipSetSettings.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); check its permissions") from error
+        return ClipSetSettings.model_validate_json(read_bounded(path, LARGEST_SETTINGS))
     except ValidationError as error:
         first = error.errors()[0]
         if first["loc"] == ("version",):
             raise InputError(
-                f"{path}: got version {first['input']}, expected {VERSION}; update ipoke or prepare again"
+                f"{path}: got version {shown(first['input'])}, expected {VERSION}; update ipoke or prepare again"
             ) from error
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{path}: not the settings of a prepared set ({where}: {reason_of(first['msg'])})") from error
+        raise InputError(f"{path}: not the settings of a prepared set ({problem_of(error)})") from error
 
 
-def read_rows(folder: Path) -> tuple[list[SourceRow], int]:
+def read_rows(folder: Path, window: int = 0) -> tuple[list[SourceRow], int]:
     """Read the rows of the index, and how many of its bytes they fill; a last line that was cut off is left out.
+
+    Args:
+        folder: Of the set.
+        window: Frames from the first to the last of a clip; a segment that is not longer holds none.
 
     Raises:
         InputError: The index cannot be read, or a row of it is broken.
     """
     path = folder / INDEX_FILE
-    try:
-        data = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({reason(error)}); check its permissions") from error
+    data = read_bounded(path, LARGEST_INDEX, "index") if os.path.lexists(path) else b""
     whole = data.rfind(b"\n") + 1
-    rows = []
-    for number, line in enumerate(data[:whole].splitlines(), start=1):
+    rows: list[SourceRow] = []
+    known: set[str] = set()
+    for number, line in enumerate(data[:whole].split(b"\n")[:-1], start=1):
         try:
-            rows.append(SourceRow.model_validate_json(line))
+            row = SourceRow.model_validate_json(line)
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            raise InputError(f"{path}: row {number} is broken ({problem_of(error)}); prepare the set again") from error
+        for name in (f"source {row.id}", *(f"segment {segment.key}" for segment in row.segments)):
+            if name in known:
+                raise InputError(f"{path}: row {number} is broken ({name} comes twice); prepare the set again")
+            known.add(name)
+        short = next((segment for segment in row.segments if segment.frames <= window), None)
+        if short is not None:
             raise InputError(
-                f"{path}: row {number} is broken ({where or 'row'}: {reason_of(first['msg'])}); prepare the set again"
-            ) from error
+                f"{path}: row {number} is broken ({short.key} has {short.frames} frames, expected more than {window}); "
+                "prepare the set again"
+            )
+        rows.append(row)
     return rows, whole
-
-
-def reason_of(message: str) -> str:
-    """Bring a validator's message to one short line."""
-    line = " ".join(message.split())
-    return line[0].lower() + line[1:]

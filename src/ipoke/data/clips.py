@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64, UInt8
 from ipoke.data.clip_cache import RawCache, SegmentArrays, open_raw_cache
 from ipoke.data.clip_rows import (
     INDEX_FILE,
+    LARGEST_INDEX,
     ClipSetSettings,
     DroppedRow,
     Segment,
@@ -28,8 +29,9 @@ from ipoke.data.clip_rows import (
     read_settings,
 )
 from ipoke.data.clip_writer import ClipWriter, EncodedSegment, encode_segments
-from ipoke.data.shards import pixels_from_fixed, read_arrays_of, read_frames_of
+from ipoke.data.shards import pixels_from_fixed, read_arrays_of, read_frames_of, read_optical_flow_of
 from ipoke.errors import InputError
+from ipoke.reading.regular import read_bounded
 
 __all__ = [
     "ClipPlace",
@@ -78,8 +80,8 @@ class ClipSet:
         self.folder = Path(folder)
         self.split = split
         self.settings = read_settings(self.folder)
-        all_rows, whole = read_rows(self.folder)
-        index = (self.folder / INDEX_FILE).read_bytes()[:whole] if whole else b""
+        all_rows, whole = read_rows(self.folder, self.settings.window)
+        index = read_bounded(self.folder / INDEX_FILE, LARGEST_INDEX, "index")[:whole] if whole else b""
         self.sha256 = hashlib.sha256(self.settings.model_dump_json().encode() + b"\n" + index).hexdigest()
         """Of settings and index, and through the checksums in the index of everything that is stored."""
         self.sources = [row for row in all_rows if split is None or row.split == split]
@@ -163,6 +165,25 @@ class ClipSet:
         """Give the further arrays of the segment that clip i lies in, whole; raises as `clip`."""
         return read_arrays_of(self.folder, self.row(i).segment, "extra.npz")
 
+    def numbers(self, i: int, name: str, *shape: int | None) -> Float[np.ndarray, "..."]:
+        """Give one of the further arrays as finite float64, of a shape in which None is any length.
+
+        Raises:
+            InputError: There is no such array, or it is another one; or as `clip`.
+        """
+        array = self.extras(i).get(name)
+        if array is None or array.dtype.kind not in "fiu" or array.ndim != len(shape) or not np.isfinite(array).all():
+            fits = False
+        else:
+            fits = all(wanted in (None, got) for wanted, got in zip(shape, array.shape, strict=True))
+        if array is None or not fits:
+            got = "none" if array is None else f"{array.dtype} of shape {array.shape}"
+            wanted = " x ".join("n" if length is None else str(length) for length in shape)
+            raise InputError(
+                f"{self.folder}: clip {i} has {got} as {name}, expected {wanted} finite numbers; make the set again"
+            )
+        return array.astype(np.float64)
+
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.folder, self.split)
 
@@ -184,8 +205,11 @@ class ClipSet:
         return arrays
 
     def _decode(self, segment: SegmentRow) -> SegmentArrays:
-        stored = read_arrays_of(self.folder, segment, "flow.npz")
-        return SegmentArrays(frames=read_frames_of(self.folder, segment), optical_flow=stored["optical_flow"])
+        side = self.settings.size
+        return SegmentArrays(
+            frames=read_frames_of(self.folder, segment, side),
+            optical_flow=read_optical_flow_of(self.folder, segment, side, self.settings.window),
+        )
 
 
 def _reopen(folder: Path, split: Split | None) -> ClipSet:

@@ -5,6 +5,7 @@ which keeps the mean of every channel; players get yuv420p in limited range, bec
 """
 
 import io
+import itertools
 from collections.abc import Iterable
 from fractions import Fraction
 
@@ -102,21 +103,28 @@ class Mp4Encoder:
         return self.buffer.getvalue()
 
 
-def decode_mp4(data: bytes) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decode every frame of the first video stream; `encode_mp4` backwards, up to the codec's loss.
+def decode_mp4(data: bytes, *, most: int | None = None, side: int | None = None) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decode the frames of the first video stream; `encode_mp4` backwards, up to the codec's loss.
+
+    Args:
+        data: An MP4 file.
+        most: Stop after so many frames; all of them if None.
+        side: Refuse frames that are not of this many px square, before they are decoded; any size if None.
 
     Raises:
-        InputError: The bytes are not a video, or are broken.
+        InputError: The bytes are not an MP4 file, or are broken, or frames are of another size.
     """
     reformatter = VideoReformatter()
+    frames = []
     try:
         with av.open(io.BytesIO(data), "r", format="mp4", metadata_errors="replace", io_open=refuse_other) as container:
             stream = container.streams.video[0]
             if stream.codec_context is None or stream.codec_context.name != "h264":
                 raise InputError("video bytes: got another codec than H.264, expected a clip as ipoke stores it")
             stream.codec_context.thread_count = 1
-            frames: list[UInt8[np.ndarray, "h w 3"]] = []
-            for frame in container.decode(stream):
+            _refuse_size(stream.width, stream.height, side)
+            for frame in itertools.islice(container.decode(stream), most):
+                _refuse_size(frame.width, frame.height, side)
                 if frame.width * frame.height * (len(frames) + 1) > LARGEST_CLIP_PIXELS:
                     raise InputError("video bytes: got more pixels than a clip has, expected a clip as ipoke stores it")
                 frames.append(_rgb(frame, reformatter))
@@ -125,6 +133,11 @@ def decode_mp4(data: bytes) -> UInt8[np.ndarray, "t h w 3"]:
     if not frames:
         raise InputError("video bytes: got no frames, expected an MP4 file with at least one")
     return np.stack(frames)
+
+
+def _refuse_size(width: int, height: int, side: int | None) -> None:
+    if side is not None and (width, height) != (side, side):
+        raise InputError(f"video bytes: got frames of {width} x {height} px, expected {side} x {side}")
 
 
 def _rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,8 +7,9 @@ from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
 
 from ipoke.errors import InputError
-from ipoke.files import open_regular, replacing
+from ipoke.files import replacing
 from ipoke.reading.process import Opening
+from ipoke.reading.regular import open_regular
 
 
 def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
@@ -17,7 +18,7 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         InputError: No such file, not an image, cut off or damaged, or larger than 64 megapixels.
     """
-    with open_regular(Path(path)) as file, Opening("picture", file, str(path)) as opening:
+    with open_regular(Path(path), "image") as file, Opening("picture", file, str(path)) as opening:
         return _pixels(opening)
 
 
@@ -34,7 +35,7 @@ def image_of(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
 def is_animated(path: Path) -> bool:
     """Tell whether a file is an animation of more than one image."""
     try:
-        with open_regular(path) as file, Opening("animated", file, str(path)) as opening:
+        with open_regular(path, "image") as file, Opening("animated", file, str(path)) as opening:
             return any(facts.get("is_animated") is True for facts, _ in opening)
     except InputError:
         return False

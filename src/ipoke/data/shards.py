@@ -5,10 +5,10 @@ A segment with key K is up to four neighbours in a shard, as WebDataset readers 
 ``K.extra.npz`` (arrays of the simulator).
 """
 
-import io
 import json
+import math
+import os
 import tarfile
-import zipfile
 import zlib
 from fractions import Fraction
 from pathlib import Path
@@ -16,13 +16,17 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int16, UInt8
 
-from ipoke.data.clip_rows import ClipSetSettings, MemberRow, Segment, SegmentRow, SourceRow
+from ipoke.data.arrays import arrays_from_npz, arrays_to_npz
+from ipoke.data.clip_rows import ClipSetSettings, Ending, MemberRow, Segment, SegmentRow, SourceRow
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.errors import InputError
 from ipoke.files import reason
+from ipoke.reading.regular import regular_file
 
 BLOCK = tarfile.BLOCKSIZE
 END_OF_ARCHIVE = bytes(2 * BLOCK)
+LARGEST_EXTRAS = 2**28
+"""Bytes of the further arrays of a segment, unpacked."""
 UNITS_PER_PX = 64
 """Displacements are stored in steps of 1/64 px, from -512 to 512 px."""
 
@@ -74,20 +78,6 @@ def segment_members(settings: ClipSetSettings, source: SourceRow, key: str, segm
     return members
 
 
-def arrays_to_npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Compress named arrays, the same bytes for the same arrays; arrays of Python objects are refused."""
-    buffer = io.BytesIO()
-    # Level 1: half the time of the default for 2 % more bytes on optical flow.
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array), allow_pickle=False)
-            archive.writestr(entry, content.getvalue(), compresslevel=1)
-    return buffer.getvalue()
-
-
 def tar_entry(name: str, content: bytes) -> bytes:
     """Give one tar member: its header (no owner, no time), its content, and the padding to whole blocks."""
     info = tarfile.TarInfo(name)
@@ -111,19 +101,24 @@ def end_of(segment: SegmentRow) -> int:
     return max(-(-(member.offset + member.length) // BLOCK) * BLOCK for member in segment.members.values())
 
 
-def read_member(folder: Path, segment: SegmentRow, ending: str) -> bytes:
+def read_member(folder: Path, segment: SegmentRow, ending: Ending) -> bytes:
     """Read one member file by its byte range.
 
     Raises:
         InputError: The shard is missing, cannot be read, or holds other bytes than the index says.
     """
-    path, member = folder / segment.shard, segment.members[ending]
+    path, member = folder / segment.shard, segment.members.get(ending)
+    if member is None:
+        raise InputError(f"{path}: the index names no {segment.key}.{ending}; prepare the set again")
+    if not os.path.lexists(path):
+        raise InputError(f"{path}: this shard is missing; copy the whole folder again, or prepare it again")
+    content = b""
     try:
-        with path.open("rb") as shard:
-            shard.seek(member.offset)
-            content = shard.read(member.length)
-    except FileNotFoundError as error:
-        raise InputError(f"{path}: this shard is missing; copy the whole folder again, or prepare it again") from error
+        # A length that the index makes up must not be asked of memory.
+        if member.offset + member.length <= regular_file(path, "shard").stat().st_size:
+            with path.open("rb") as shard:
+                shard.seek(member.offset)
+                content = shard.read(member.length)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({reason(error)}); check its permissions and the disk") from error
     if len(content) != member.length or zlib.crc32(content) != member.crc32:
@@ -134,20 +129,47 @@ def read_member(folder: Path, segment: SegmentRow, ending: str) -> bytes:
     return content
 
 
-def read_frames_of(folder: Path, segment: SegmentRow) -> UInt8[np.ndarray, "t h w 3"]:
-    """Decode all frames of a segment; raises as `read_member`."""
-    frames = decode_mp4(read_member(folder, segment, "mp4"))
+def read_frames_of(folder: Path, segment: SegmentRow, side: int) -> UInt8[np.ndarray, "t h w 3"]:
+    """Decode all frames of a segment, ``side`` px square; raises as `read_member`."""
+    where = f"{folder / segment.shard}: {segment.key}.mp4"
+    content = read_member(folder, segment, "mp4")
+    try:
+        frames = decode_mp4(content, most=segment.frames + 1, side=side)
+    except InputError as error:
+        raise InputError(f"{where}: {error}; prepare the set again") from error
     if len(frames) != segment.frames:
-        raise InputError(
-            f"{folder / segment.shard}: {segment.key}.mp4 has {len(frames)} frames, expected the index's "
-            f"{segment.frames}; prepare the set again"
-        )
+        more = "more" if len(frames) > segment.frames else str(len(frames))
+        raise InputError(f"{where} has {more} frames, expected the index's {segment.frames}; prepare the set again")
     return frames
 
 
-def read_arrays_of(folder: Path, segment: SegmentRow, ending: str) -> dict[str, np.ndarray]:
-    """Read the arrays of an ``npz`` member, or none where the segment has no such member; raises as `read_member`."""
+def read_optical_flow_of(folder: Path, segment: SegmentRow, side: int, window: int) -> Int16[np.ndarray, "n 2 h w"]:
+    """Read the displacements of every clip of a segment, in 1/64 px; raises as `read_member`."""
+    wanted = (segment.frames - window, 2, side, side)
+    stored = read_arrays_of(folder, segment, "flow.npz", 2 * math.prod(wanted) + 4096).get("optical_flow")
+    if stored is None or stored.dtype != np.int16 or stored.shape != wanted:
+        got = "none" if stored is None else f"{stored.dtype} of shape {stored.shape}"
+        raise InputError(
+            f"{folder / segment.shard}: {segment.key}.flow.npz has optical flow {got}, expected int16 of shape "
+            f"{wanted}; prepare the set again"
+        )
+    return stored
+
+
+def read_arrays_of(
+    folder: Path, segment: SegmentRow, ending: Ending, most: int = LARGEST_EXTRAS
+) -> dict[str, np.ndarray]:
+    """Read the arrays of an ``npz`` member, at most ``most`` bytes; none where the segment has no such member.
+
+    Raises:
+        InputError: As `read_member`, or the member holds no arrays, or larger ones.
+    """
     if ending not in segment.members:
         return {}
-    with np.load(io.BytesIO(read_member(folder, segment, ending)), allow_pickle=False) as stored:
-        return {name: stored[name] for name in stored.files}
+    content = read_member(folder, segment, ending)
+    try:
+        return arrays_from_npz(content, most)
+    except ValueError as error:
+        raise InputError(
+            f"{folder / segment.shard}: {segment.key}.{ending} holds no arrays ({error}); prepare the set again"
+        ) from error

@@ -20,8 +20,9 @@ from PIL import Image
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.data.images import read_image
 from ipoke.errors import InputError
-from ipoke.files import open_regular, replacing
+from ipoke.files import replacing
 from ipoke.reading.process import BrokenVideoError, Opening
+from ipoke.reading.regular import open_regular
 
 __all__ = [
     "BrokenVideoError",
@@ -63,7 +64,7 @@ def probe(path: Path | str) -> VideoInfo:
         height, width = next(_folder_frames(path)).shape[:2]
         return VideoInfo(fps=DEFAULT_FPS, width=width, height=height)
     fps = DEFAULT_FPS
-    with open_regular(path) as file, Opening("video", file, str(path)) as opening:
+    with open_regular(path, "video") as file, Opening("video", file, str(path)) as opening:
         for facts, frame in opening:
             if frame is not None:
                 return VideoInfo(fps=fps, width=frame.shape[1], height=frame.shape[0])
@@ -82,7 +83,7 @@ def read_frames(path: Path | str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     if path.is_dir():
         yield from _folder_frames(path)
         return
-    with open_regular(path) as file, Opening("video", file, str(path)) as opening:
+    with open_regular(path, "video") as file, Opening("video", file, str(path)) as opening:
         for _, frame in opening:
             if frame is not None:
                 yield frame

@@ -1,17 +1,23 @@
 """The questions of an evaluation: which clips are poked, and where; drawn once by seed and stored beside the set."""
 
+import math
 from pathlib import Path
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field
 
 from ipoke.data.clips import ClipSet
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import sample_pins, sample_pokes
 from ipoke.errors import InputError
+from ipoke.reading.regular import read_bounded
 from ipoke.runs import write_text
-from ipoke.settings import PokeSettings, Section
+from ipoke.settings import PokeSettings
+from ipoke.values import Section, Sha256
 
+LARGEST_QUESTIONS = 2**26
+"""Bytes of a file of questions; one has some 200."""
 MOST_POKES = 5
 """Pokes stored per clip; a measurement asks the first of them, or more."""
 POKES = PokeSettings(max_pokes=MOST_POKES, fixed_count=True)
@@ -20,16 +26,21 @@ PIN_DISTANCE_PX = 6
 """A pin keeps this far from the pokes, so that no poke covers it."""
 
 
+Place = Annotated[float, Field(ge=0, le=1023)]
+Shift = Annotated[float, Field(ge=-2048, le=2048)]
+Number = Annotated[int, Field(ge=0, lt=2**63)]
+
+
 class Question(Section):
     """One clip of a set and what is asked about it."""
 
-    clip: int
+    clip: Number
     """Number of the clip in its split."""
-    video: str
+    video: Annotated[str, Field(max_length=80)]
     """Source of the set from which the clip is."""
-    pokes: tuple[tuple[float, float, float, float], ...]
+    pokes: Annotated[tuple[tuple[Place, Place, Shift, Shift], ...], Field(min_length=1, max_length=MOST_POKES)]
     """(x, y, dx, dy), px, each the true displacement of its place; the first one is asked if only one is."""
-    pin: tuple[float, float] | None
+    pin: tuple[Place, Place] | None
     """A place near what moves that stays where it is in the true clip, if there is one away from the pokes."""
 
     def first_pokes(self, count: int = 1) -> tuple[Poke, ...]:
@@ -44,12 +55,12 @@ class Question(Section):
 class Asked(Section):
     """What the first line of a file of questions says."""
 
-    format: str = "ipoke-questions-1"
-    clips_sha256: str
-    split: str
-    seed: int
-    most: int
-    still: int
+    format: Literal["ipoke-questions-1"] = "ipoke-questions-1"
+    clips_sha256: Sha256
+    split: Literal["train", "test", "all"]
+    seed: Number
+    most: Number
+    still: Number
     """Clips that were chosen and left out, because nothing moves in them."""
 
 
@@ -112,7 +123,16 @@ def is_simulated(clips: ClipSet) -> bool:
 
 def _hand(clips: ClipSet, index: int) -> Poke | None:
     """Give the poke by which the simulator moved a clip."""
-    return Poke(*clips.extras(index)["poke"].tolist()) if is_simulated(clips) else None
+    if not is_simulated(clips):
+        return None
+    hand = Poke(*clips.numbers(index, "poke", 4).tolist())
+    if not (_is_inside(hand.x, hand.y, clips.size) and math.hypot(hand.dx, hand.dy) <= clips.size):
+        raise InputError(f"{clips.folder}: clip {index} was poked outside of its frames; write the set again")
+    return hand
+
+
+def _is_inside(x: float, y: float, size: int) -> bool:
+    return 0 <= x <= size - 1 and 0 <= y <= size - 1
 
 
 def _store(path: Path, asked: Asked, questions: list[Question]) -> None:
@@ -125,11 +145,19 @@ def _store(path: Path, asked: Asked, questions: list[Question]) -> None:
 
 def _read(path: Path, clips: ClipSet) -> tuple[Asked, list[Question]]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-        asked = Asked.model_validate_json(lines[0])
-        questions = [Question.model_validate_json(line) for line in lines[1:]]
-    except (OSError, UnicodeDecodeError, IndexError, ValidationError) as error:
+        first, *others = read_bounded(path, LARGEST_QUESTIONS).splitlines()
+        asked = Asked.model_validate_json(first)
+        questions = [Question.model_validate_json(line) for line in others]
+    except ValueError as error:
         raise InputError(f"{path}: not a file of questions; remove it, and they are drawn again") from error
     if asked.clips_sha256 != clips.sha256 or not questions:
         raise InputError(f"{path}: questions about another set than {clips.folder}; remove it to draw new ones")
+    for question in questions:
+        places = [poke[:2] for poke in question.pokes] + ([question.pin] if question.pin else [])
+        if (
+            question.clip >= len(clips)
+            or question.video != clips.row(question.clip).source.id
+            or not all(_is_inside(x, y, clips.size) for x, y in places)
+        ):
+            raise InputError(f"{path}: asks about what clip {question.clip} does not have; remove it to draw new ones")
     return asked, questions

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from torch import nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ipoke.settings import Norm
+from ipoke.sections import Norm
 
 Wrap = Callable[[nn.Module], nn.Module]
 """What is done to each convolution after it is made: nothing, or spectral normalisation."""

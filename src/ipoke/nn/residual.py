@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.nn.normalisation import Wrap, group_norm, norm, plain
-from ipoke.settings import Norm
+from ipoke.sections import Norm
 
 
 class ResidualBlock(nn.Module):

@@ -1,16 +1,22 @@
 """Checkpoint files of the released implementation, read without running anything that is in them."""
 
-import pickle
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ipoke.errors import InputError
+from ipoke.errors import InputError, shown
+from ipoke.official.archive import read_archive
 from ipoke.official.names import PARTS
+from ipoke.reading.regular import regular_file
 from ipoke.runs import read_tensors
+
+MOST_TENSORS, LONGEST_NAME, MOST_SHARING = 20_000, 256, 4
+"""Tensors of a checkpoint, characters of a name, and how often all that is stored may be shared between tensors."""
+HUGE_NUMBER = re.compile(r"\d{4}")
 
 
 def read_parts(whole: Path | None, parts: Mapping[str, Path], ignored: Iterable[str]) -> dict[str, dict[str, Tensor]]:
@@ -36,25 +42,36 @@ def read_state(path: Path) -> dict[str, Tensor]:
     Raises:
         InputError: Missing, truncated, another kind of file, or one that asks for more than tensors and plain values.
     """
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a .ckpt or .safetensors checkpoint")
-    if path.suffix == ".safetensors":
-        return read_tensors(path)[0]
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: asks for more than tensors ({_first_line(error)}), which could run anything and is refused; on a "
-            "machine without anything to lose, save its state_dict with safetensors, and import that file"
-        ) from error
-    except (OSError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"{path}: cannot read this checkpoint ({_first_line(error)}); download it again") from error
-    state = content.get("state_dict", content) if isinstance(content, dict) else None
+    if regular_file(path, "checkpoint").suffix == ".safetensors":
+        state: Any = read_tensors(path)[0]
+    else:
+        content = read_archive(path)
+        state = content.get("state_dict", content) if isinstance(content, dict) else None
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(
             f"{path}: holds no state_dict of tensors; expected a checkpoint of the released implementation"
         )
+    _check(path, state)
     return state
+
+
+def _check(path: Path, state: dict[Any, Tensor]) -> None:
+    """Refuse names and tensors that no released checkpoint has, before anything is done with them.
+
+    Raises:
+        InputError: The first of them.
+    """
+    if len(state) > MOST_TENSORS:
+        raise InputError(f"{path}: has {len(state):,} tensors, expected at most {MOST_TENSORS:,}")
+    size, total = path.stat().st_size, 0
+    for name, tensor in state.items():
+        if not isinstance(name, str) or len(name) > LONGEST_NAME or HUGE_NUMBER.search(name):
+            raise InputError(f"{path}: has a tensor of the name {shown(name)}, which no released checkpoint has")
+        if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided or tensor.device.type != "cpu":
+            raise InputError(f"{path}: {name} is no plain tensor; expected arrays of numbers alone")
+        total += tensor.nbytes
+        if tensor.nbytes > tensor.untyped_storage().nbytes() or total > MOST_SHARING * size:
+            raise InputError(f"{path}: {name} is larger than what is stored of it; download it again")
 
 
 def _sorted_by_module(path: Path, expected: set[str]) -> dict[str, dict[str, Tensor]]:
@@ -76,7 +93,3 @@ def _own(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     prefix = f"{part}."
     named = {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
     return named or dict(state)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -12,7 +12,7 @@ from ipoke.model import PokeModel
 from ipoke.official.checkpoint import read_parts
 from ipoke.official.names import renamed
 from ipoke.official.sizes import inferred_recipe
-from ipoke.runs import WEIGHTS_NAME, Run, file_sha256
+from ipoke.runs import WEIGHTS_NAME, Run, file_sha256, fitted_weights, outlined
 from ipoke.settings import Recipe
 from ipoke.version import __version__
 
@@ -49,10 +49,10 @@ def import_official(
     names = renamed(states)
     tensors = {ours: _as_here(ours, states[part][name]) for ours, (part, name) in names.items()}
     recipe = inferred_recipe(tensors, states, where)
-    with torch.device("meta"):
-        model = PokeModel(recipe)
-    _refuse_difference(model.state_dict(), tensors, {ours: ".".join(theirs) for ours, theirs in names.items()}, where)
-    model.load_state_dict(tensors, assign=True)
+    model = outlined(lambda: PokeModel(recipe), where)
+    wanted = model.state_dict()
+    _refuse_difference(wanted, tensors, {ours: ".".join(theirs) for ours, theirs in names.items()}, where)
+    model.load_state_dict(fitted_weights(tensors, wanted, where), assign=True)
     hashes = {f"{name}_sha256": file_sha256(path) for name, path in files.items()}
     inputs = {**{name: str(path) for name, path in files.items()}, **hashes, "ipoke": __version__}
     with Run.writing(out, recipe, inputs) as run:

@@ -97,8 +97,12 @@ def blocks_per_layer(first_stage: Iterable[str]) -> int:
 
 def steps_per_level(names: Iterable[str]) -> list[int]:
     """Count the steps of every level of the latent flow."""
-    levels = 1 + max(indices(names, r"(?:^|\.)layers\.(\d+)\.\d+\."), default=-1)
-    return [1 + max(indices(names, rf"(?:^|\.)layers\.{level}\.(\d+)\."), default=-1) for level in range(levels)]
+    pattern = re.compile(r"(?:^|\.)layers\.(\d+)\.(\d+)\.")
+    places = [(int(match[1]), int(match[2])) for name in names if (match := pattern.search(name))]
+    steps = [0] * (1 + max((level for level, _ in places), default=-1))
+    for level, step in places:
+        steps[level] = max(steps[level], step + 1)
+    return steps
 
 
 def units_per_half_step(names: Iterable[str]) -> int:

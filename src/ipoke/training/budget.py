@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from ipoke.errors import InputError
 from ipoke.runs import write_text
-from ipoke.settings import Recipe, Section, StageSettings, settings_key, stages_of
+from ipoke.sections import StageSettings
+from ipoke.settings import Recipe, Section, settings_key, stages_of
 
 FILE = "plan.json"
 RESERVE = 0.03

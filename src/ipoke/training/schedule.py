@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ipoke.settings import StageSettings
+from ipoke.sections import StageSettings
 
 
 def learning_rate(settings: StageSettings, clips: int) -> float:

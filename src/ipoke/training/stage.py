@@ -11,7 +11,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from ipoke.data.batches import Batch
-from ipoke.settings import StageSettings
+from ipoke.sections import StageSettings
 
 
 class Move(NamedTuple):

@@ -1,13 +1,14 @@
 """Start from a model that is trained already, to go on with clips of another kind."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ipoke.errors import InputError
 from ipoke.model import find_model
-from ipoke.runs import file_sha256, read_tensors
+from ipoke.runs import file_sha256, fitted_weights, read_tensors
 
 
 class Taken(NamedTuple):
@@ -29,18 +30,30 @@ def take_over(model: nn.Module, start: str) -> Taken:
     Raises:
         InputError: No such model, or one of which nothing fits.
     """
-    tensors, _ = read_tensors(find_model(start))
     own = model.state_dict()
+    fitting = fitting_weights(own, start)
+    for name, tensor in fitting.items():
+        own[name].copy_(tensor)
+    model.load_state_dict(own)
+    numbers = sum(tensor.numel() for tensor in fitting.values())
+    return Taken(start, numbers, sum(tensor.numel() for tensor in own.values()))
+
+
+def fitting_weights(own: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
+    """Read what fits of a model to start from.
+
+    Raises:
+        InputError: No such model, or one of which nothing fits, or whose numbers are none.
+    """
+    tensors, _ = read_tensors(find_model(start))
     fitting = {name for name, tensor in own.items() if name in tensors and tensors[name].shape == tensor.shape}
-    numbers = sum(own[name].numel() for name in fitting)
-    if not numbers:
+    if not sum(own[name].numel() for name in fitting):
         raise InputError(
             f"train.start: nothing of {start} fits; take a model of the same kind of recipe, or leave it out"
         )
-    for name in fitting:
-        own[name].copy_(tensors[name])
-    model.load_state_dict(own)
-    return Taken(start, numbers, sum(tensor.numel() for tensor in own.values()))
+    return fitted_weights(
+        {name: tensors[name] for name in fitting}, {name: own[name] for name in fitting}, f"train.start: {start}"
+    )
 
 
 def start_sha256(start: str) -> str:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from ipoke.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
 from ipoke.autoencoder.lpips import Lpips
 from ipoke.autoencoder.perceptual import (
     Vgg19Distance,
@@ -21,7 +23,7 @@ from ipoke.data.batches import Batch, training_batches
 from ipoke.data.clips import ClipSet
 from ipoke.errors import InputError
 from ipoke.model import PokeModel
-from ipoke.runs import Run
+from ipoke.runs import Run, outlined
 from ipoke.settings import Recipe, settings_key, stage_stream, stages_of
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.baseline_stage import BaselineStage
@@ -33,7 +35,7 @@ from ipoke.training.loop import Loop, Reporter
 from ipoke.training.parallel import Workers
 from ipoke.training.speed import bare_loop, timed_steps
 from ipoke.training.stage import Stage
-from ipoke.training.start import start_sha256, take_over
+from ipoke.training.start import fitting_weights, start_sha256, take_over
 from ipoke.version import __version__
 
 MEASURED_S, MEASURED_SHARE = 6.0, 1 / 100
@@ -65,6 +67,7 @@ def train(
     device = device or torch.device(recipe.budget.device or "cpu")
     workers = Workers(device)
     _check(clips, recipe, stage, workers)
+    _check_networks(recipe)
     objects = list(clips.objects().values()) if recipe.train.balance_objects else None
     weights = find_perceptual_weights(recipe.autoencoder_losses.perceptual_weights)
     inputs = {
@@ -216,6 +219,23 @@ def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) 
         batch = getattr(recipe.train, name).batch
         if batch % workers.size:
             raise InputError(f"train.{name}.batch: got {batch}, expected a multiple of the {workers.size} processes")
+
+
+def _check_networks(recipe: Recipe) -> None:
+    """Build the networks without memory, and show discriminators a clip, before a run is begun with them."""
+    where = f"recipe {recipe.name}"
+    outline = outlined(lambda: PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe), where)
+    outlined(lambda: _discriminators(recipe), where)
+    if recipe.train.start:
+        fitting_weights(outline.state_dict(), recipe.train.start)
+
+
+def _discriminators(recipe: Recipe) -> nn.Module:
+    static, temporal = StaticDiscriminator(recipe.discriminators), TemporalDiscriminator(recipe.discriminators)
+    clip = torch.zeros(1, recipe.clip.frames, 3, recipe.clip.size, recipe.clip.size)
+    static(clip[:, 0])
+    temporal(clip)
+    return nn.ModuleList([static, temporal])
 
 
 def _facts(inputs: dict[str, Any], recipe: Recipe) -> dict[str, str]:
