@@ -62,11 +62,11 @@ def taken(model, steps, most=10**9):
 def frames_in(kind, file):
     if kind in ("gif", "webp"):
         with Image.open(io.BytesIO(file)) as played:
-            return [  # those that are equal are one, which is shown longer
-                np.asarray(one.convert("RGB"))
-                for one in ImageSequence.Iterator(played)
-                for _ in range(one.info["duration"] // 100)
-            ]
+            frames = []
+            for one in ImageSequence.Iterator(played):
+                shown = np.asarray(one.convert("RGB"))
+                frames += [shown] * (one.info["duration"] // 100)  # those that are equal are one, shown longer
+            return frames
     container: Any = av.open(io.BytesIO(file))
     with container:
         return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
