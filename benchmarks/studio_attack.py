@@ -18,6 +18,9 @@ import zipfile
 import zlib
 from collections import Counter
 from collections.abc import Callable, Generator
+from functools import cache, partial
+from multiprocessing import get_context
+from multiprocessing.queues import Queue
 from pathlib import Path
 from typing import TextIO
 
@@ -25,7 +28,9 @@ import numpy as np
 from PIL import Image
 
 TOKEN = "a-token-of-this-benchmark"
-ALONE_S, ATTACK_S, WAVES, AFTER_S = 20.0, 40.0, 2, 15.0
+ALONE_S, ATTACK_S, WAVES, AFTER_S = 20.0, 45.0, 2, 15.0
+SETTLE_S = 5.0
+"""From the begin of a wave to the first honest visit in it."""
 PATIENCE_S = 30.0
 MOST_REQUESTS = 400
 """Of one attack, in one wave."""
@@ -150,8 +155,7 @@ def token_guesses(wave: Wave) -> None:
 
 def bombs(wave: Wave) -> None:
     """Send files that are larger inside, or deeper, than they look."""
-    files = [lying_zip(), b"[" * 4_000_000, b"[" + b"[]," * 7_000_000 + b"[]]", boxes(20_000_000), flat_png(8000)]
-    number = 0
+    files, number = bomb_files(), 0
     while wave.goes_on("bombs", 0.5):
         number += 1
         ask(wave, "bombs", "127.0.0.7", request("reopen", files[number % len(files)]), 10.0)
@@ -175,6 +179,7 @@ def nine(seed: int) -> list:
     return [[[seed, number, 1]] for number in range(9)]
 
 
+@cache
 def noise_png(side: int) -> bytes:
     """Draw a picture that compresses badly."""
     buffer = io.BytesIO()
@@ -182,11 +187,18 @@ def noise_png(side: int) -> bytes:
     return buffer.getvalue()
 
 
+@cache
 def flat_png(side: int) -> bytes:
     """Draw a picture that compresses very well."""
     buffer = io.BytesIO()
     Image.new("RGB", (side, side)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+@cache
+def bomb_files() -> list[bytes]:
+    """Make files that are larger inside, or deeper, than they look."""
+    return [lying_zip(), b"[" * 4_000_000, b"[" + b"[]," * 7_000_000 + b"[]]", boxes(20_000_000), flat_png(8000)]
 
 
 def lying_zip() -> bytes:
@@ -304,8 +316,9 @@ def serving() -> Generator[tuple[Address, int, Counter[str]]]:
             raise SystemExit("the server says nothing")
 
         def listen(stream: TextIO) -> None:
-            for line in stream:
-                said["bytes"] += len(line)
+            with contextlib.suppress(ValueError):  # closed
+                for line in stream:
+                    said["bytes"] += len(line)
 
         threading.Thread(target=listen, args=(process.stderr,), daemon=True).start()
         try:
@@ -315,8 +328,26 @@ def serving() -> Generator[tuple[Address, int, Counter[str]]]:
             process.kill()
 
 
+def attack_at_once(server: Address, seconds: float, told: "Queue[Counter[str]]") -> None:
+    """Run all attacks beside each other, in a process of their own, so that they only share the server.
+
+    Their files are made before; an empty count tells that they are.
+    """
+    for build in (partial(noise_png, 1024), partial(noise_png, 256), partial(flat_png, 7000), bomb_files):
+        build()
+    told.put(Counter())
+    wave = Wave(server, seconds)
+    threads = [threading.Thread(target=one, args=(wave,), daemon=True) for one in ATTACKS]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, wave.end + PATIENCE_S - time.monotonic()))
+    told.put(wave.answers)
+
+
 def attack() -> dict[str, float | dict[str, int]]:
     """Measure the honest visitor alone, then in waves of attacks, and the server's memory all the while."""
+    context = get_context("spawn")
     with serving() as (server, pid, said):
         honest_visits(server, 3.0, 0)
         memory = Memory(pid)
@@ -325,14 +356,14 @@ def attack() -> dict[str, float | dict[str, int]]:
         answers: Counter[str] = Counter()
         attacked, after = [], []
         for number in range(WAVES):
-            wave = Wave(server, ATTACK_S)
-            threads = [threading.Thread(target=one, args=(wave,), daemon=True) for one in ATTACKS]
-            for thread in threads:
-                thread.start()
-            attacked += honest_visits(server, ATTACK_S, 2000 + 1000 * number)
-            for thread in threads:
-                thread.join(PATIENCE_S)
-            answers += wave.answers
+            told: Queue[Counter[str]] = context.Queue()
+            wave = context.Process(target=attack_at_once, args=(server, ATTACK_S, told), daemon=True)
+            wave.start()
+            told.get(timeout=4 * PATIENCE_S)
+            time.sleep(SETTLE_S)
+            attacked += honest_visits(server, ATTACK_S - SETTLE_S, 2000 + 1000 * number)
+            answers += told.get(timeout=ATTACK_S)
+            wave.join(ATTACK_S)
             time.sleep(AFTER_S)
             after.append(memory.now()[0])
         peak, peak_of_all = memory.peak, memory.peak_of_all

@@ -49,11 +49,11 @@ class Small:
 
 
 @contextlib.contextmanager
-def serving(app, limits=LIMITS, make=Connections):
+def serving(app, limits=LIMITS, make=Connections, lifespan="off"):
     """Serve an application at a free port; gives the address."""
     listener = listen("127.0.0.1", 0)
     config = uvicorn.Config(
-        app, loop="asyncio", http=make(limits).protocol(), ws="none", lifespan="off", log_config=None, backlog=16
+        app, loop="asyncio", http=make(limits).protocol(), ws="none", lifespan=lifespan, log_config=None, backlog=16
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

@@ -90,7 +90,6 @@ def test_methods_that_are_not_taken_are_refused(client, method):
         "/%ff%fe",
         "/static/%0a%1b[2J",
         "/api/pictures/%0d%0aX:%20y",
-        "//evil.example/",
         "/" + "a" * 9000,
     ],
 )

@@ -1,19 +1,23 @@
 """`ipoke serve` as a process: it says where it is, keeps others out, and closes."""
 
+import contextlib
 import json
+import resource
 import signal
 import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
+from functools import partial
 
 import pytest
 
 
-def serve(*words):
+def serve(*words, files=None):
     command = [sys.executable, "-m", "ipoke", "serve", "--port", "0", *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    begin = None if files is None else partial(resource.setrlimit, resource.RLIMIT_NOFILE, (files, files))
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=begin)
 
 
 def address_of(process):
@@ -58,6 +62,28 @@ def test_others_need_the_token():
         close(process)
     finally:
         process.kill()
+
+
+def test_where_few_files_may_be_opened_nobody_locks_the_owner_out():
+    token = "the-owner-of-the-house"
+    process = serve("--token", token, files=128)
+    flood = []
+    try:
+        address = address_of(process).partition("#")[0]
+        port = int(address.rstrip("/").rpartition(":")[2])
+        for index in range(200):
+            flood.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+            with contextlib.suppress(OSError):
+                flood[-1].sendall(b"GET /api/about HTTP/1.1\r\nHost: x\r\n" + b"\r\n" * (index % 2))
+            if index % 50 == 49:
+                assert about(address, Authorization=f"Bearer {token}")["version"]
+        _, err = close(process)
+    finally:
+        process.kill()
+        for one in flood:
+            one.close()
+    assert process.returncode == 0
+    assert len(err) < 10_000
 
 
 def test_a_port_that_is_taken_is_one_line():

@@ -79,6 +79,7 @@ class Played:
         """Give the file."""
         self._container.mux(self._stream.encode())
         self._container.close()
+        _nothing(self._buffer, self._largest)
         return carry(self._kind, self._buffer.getvalue(), payload)
 
 
@@ -215,7 +216,7 @@ def _changed(now: np.ndarray, before: np.ndarray | None) -> tuple[int, int, int,
 def _gif_data(image: Image.Image) -> bytes:
     """Give the compressed pixels of a picture, as Pillow writes them into a file of its own."""
     buffer = io.BytesIO()
-    image.save(buffer, format="GIF", optimize=False)
+    image.save(buffer, format="GIF", optimize=False, interlace=0)
     file = buffer.getvalue()
     at = 13 + (3 << (1 + (file[10] & 7)) if file[10] & 0x80 else 0)
     while file[at] == 0x21:

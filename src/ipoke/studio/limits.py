@@ -26,7 +26,7 @@ class Limits(NamedTuple):
     """Of all frames of all samples of an answer."""
     visitor_pixels: int = 600_000_000
     """Of the answers that one visitor waits for."""
-    frame_pixels: int = 4_200_000
+    frame_pixels: int = 2_100_000
     """Of a frame in which samples play side by side; they are scaled down to it."""
     file_bytes: int = 64_000_000
     """Of a file that is there only once it is whole."""

@@ -137,8 +137,7 @@ class Studio:
             *(request, "export", asked.picture, self.answers.export, asked, start, kind),
             pixels=self._pixels(asked.picture, asked),
         )
-        first, parts = await self._first(request, job)
-        return _file(_after(first, parts), MEDIA[kind])
+        return _file(await self._results(request, job), MEDIA[kind])
 
     async def reopen(self, request: Request) -> Response:
         """Open the session that a file carries."""
@@ -186,30 +185,28 @@ class Studio:
         finally:
             watch.cancel()
 
-    async def _first(self, request: Request, job: Job) -> tuple[Any, AsyncIterator[Any]]:
-        """Wait for the first result, so that what goes wrong before it has a status of its own; give the others too."""
+    async def _results(self, request: Request, job: Job) -> AsyncIterator[Any]:
+        """Wait for the first result, so that what goes wrong before it has a status of its own; give all of them."""
         results, watch = aiter(job), asyncio.ensure_future(_gone(request, job))
         try:
-            return await anext(results), results
+            first = await anext(results)
         except StopAsyncIteration:
             raise Problem(410, "given up, because nobody waits for it any more") from None
         finally:
             watch.cancel()
+        return _all_of(job, first, results)
 
     async def _lines(
         self, request: Request, id_: str, answer: Callable[..., Steps], *arguments: Any, pixels: int = 0
     ) -> Response:
-        job = self._job(request, "clips", id_, answer, *arguments, pixels=pixels)
-        first, results = await self._first(request, job)
+        results = await self._results(request, self._job(request, "clips", id_, answer, *arguments, pixels=pixels))
 
         async def lines() -> AsyncIterator[bytes]:
             try:
-                async for result in _after(first, results):
+                async for result in results:
                     yield written(result) + b"\n"
             except Problem as problem:
                 yield written({"kind": "error", "error": problem.words}) + b"\n"
-            finally:
-                job.give_up()
 
         return StreamingResponse(lines(), media_type="application/x-ndjson")
 
@@ -281,10 +278,14 @@ async def _gone(request: Request, job: Job) -> None:
     job.give_up()
 
 
-async def _after(first: Any, rest: AsyncIterator[Any]) -> AsyncIterator[Any]:
-    yield first
-    async for one in rest:
-        yield one
+async def _all_of(job: Job, first: Any, others: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+    """Give results as they are taken; whoever takes no more gives the job up."""
+    try:
+        yield first
+        async for one in others:
+            yield one
+    finally:
+        job.give_up()
 
 
 async def _cut(file: bytes) -> AsyncIterator[bytes]:

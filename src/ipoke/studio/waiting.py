@@ -10,6 +10,8 @@ from ipoke.studio.problem import Problem
 from ipoke.studio.shares import MOST, Shares
 from ipoke.studio.visitors import Visitor
 
+CLOSE = 15
+"""Slices of time by which those who are computed together differ at most."""
 CROWDED = "too many requests at once; try again in a moment"
 
 
@@ -66,16 +68,25 @@ class Waiting:
         return left or min(filter(self._may_go_on, free), key=self._rank, default=None)
 
     def with_shared_work(self, job: Job) -> list[Job]:
-        """Add to a job those that want something done together with what it wants, as far as a batch goes."""
+        """Add to a job those that want something done together with what it wants, as far as a batch goes.
+
+        Work of more rows, and of those who have had far more time, would keep it waiting, and is left out.
+        """
         if job.shared is None or job.is_given_up:
             return [job]
         room, seen, jobs = self._limits.rows_together - job.shared.rows, {job.visitor}, [job]
         for one in sorted(self, key=self._rank):
-            if one.visitor not in seen and one.shared is not None and one.shared.rows <= room:
+            if one.shared is None or one.visitor in seen or not self._are_close(job, one):
+                continue
+            if one.shared.rows <= min(room, job.shared.rows):
                 room -= one.shared.rows
                 seen.add(one.visitor)
                 jobs.append(one)
         return jobs
+
+    def _are_close(self, job: Job, other: Job) -> bool:
+        level = 1 if job.visitor.address == other.visitor.address else 0
+        return self._rank(other)[level] - self._rank(job)[level] <= CLOSE
 
     def charge(self, job: Job, seconds: float) -> None:
         """Count time that a job has had."""
