@@ -194,12 +194,16 @@ def _assemble(settings: LatentFlowSettings, channels: int, cond_channels: int) -
                 cond_channels=cond_channels,
                 coupling_cond_channels=coupling_cond_channels,
                 logit_bound=settings.logit_bound,
+                seen_bound=settings.seen_bound,
             )
             for _ in range(steps)
         ]
         if len(settings.steps) > 1:
             layers.append(
-                factor_out(width, drop, settings.coupling_width, coupling_cond_channels, settings.logit_bound)
+                factor_out(
+                    *(width, drop, settings.coupling_width, coupling_cond_channels),
+                    *(settings.logit_bound, settings.seen_bound),
+                )
             )
         levels.append(Chain(layers))
     return levels[0] if len(levels) == 1 else Multiscale(levels, channels - len(levels) * drop)

@@ -55,6 +55,8 @@ LAYERS = {
         part: lambda part=part: AffineCoupling(6, part, 16)
         for part in ("first half", "second half", "even", "odd", 2, 1)
     },
+    **{f"{s} seen": lambda s=s: MaskedConv(6, s, 2, CONDITION, 2.0, 0.7) for s in ("down", "up", "right", "left")},
+    "coupling seen": lambda: AffineCoupling(6, "even", 16, CONDITION, 2.0, 0.7),
     "uneven": lambda: AffineCoupling(7, "odd", 16),
     "told": lambda: AffineCoupling(6, "even", 16, CONDITION, logit_bound=2.0),
     "packed": lambda: AffineCoupling(6, "even", fast_inverse.PACKED_FROM),
