@@ -12,7 +12,7 @@ PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
     *("version", "recipes", "errors", "files", "tensors", "settings", "runs"),
     *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
-    *("clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
+    *("round_trip", "clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
     *("open_picture", "model"),
     *("baselines", "official", "session", "video_clip"),
     *("training", "metrics", "figures", "export", "bench", "demo", "studio", "terminal", "cli", "ipoke", "__main__"),

@@ -82,7 +82,13 @@ def shared_cond_channels(layers: Sequence[Bijection]) -> int | None:
     return counts.pop() if counts else None
 
 
-def masked_unit(channels: int, width: int, cond_channels: int | None, logit_bound: float | None = None, seen_bound: float | None = None) -> Chain:
+def masked_unit(
+    channels: int,
+    width: int,
+    cond_channels: int | None,
+    logit_bound: float | None = None,
+    seen_bound: float | None = None,
+) -> Chain:
     """Masked convolutions that look down, up, right and left, an `ActNorm` after each pair."""
     return Chain(
         [
@@ -116,6 +122,7 @@ def masked_step(
         layers.extend(masked_unit(channels, masked_width, cond_channels, logit_bound, seen_bound) for _ in range(units))
         parts = ("second half", "first half") if half == "halves" else ("odd", "even")
         layers.extend(
-            AffineCoupling(channels, part, coupling_width, coupling_cond_channels, logit_bound, seen_bound) for part in parts
+            AffineCoupling(channels, part, coupling_width, coupling_cond_channels, logit_bound, seen_bound)
+            for part in parts
         )
     return Chain(layers)

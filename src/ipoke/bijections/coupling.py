@@ -83,7 +83,9 @@ class AffineCoupling(Bijection):
         hidden = F.conv2d(seen(x[:, self.kept], self.seen_bound).to(dtype), self.conv.weight.to(dtype), padding=1)
         if self.cond_channels is not None and cond is not None:
             hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
-        return split_parameters(self.project(F.elu(F.conv2d(F.elu(hidden), self.mix.weight.to(dtype)))), part, self.logit_bound)
+        return split_parameters(
+            self.project(F.elu(F.conv2d(F.elu(hidden), self.mix.weight.to(dtype)))), part, self.logit_bound
+        )
 
     def _with_part(self, x: Tensor, part: Tensor) -> Tensor:
         result = x.clone()

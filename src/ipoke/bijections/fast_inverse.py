@@ -149,7 +149,12 @@ class _UndoMaskedConv:
         self.fixed = (
             *WALKS[layer.sweep],
             *(channels, hidden_padded, 2 * half, self.kernel.data_ptr(), self.project.data_ptr()),
-            *(layer.logit_bound or 0.0, layer.seen_bound or math.inf, self.scratch.data_ptr(), self.scratch[lines:].data_ptr()),
+            *(
+                layer.logit_bound or 0.0,
+                layer.seen_bound or math.inf,
+                self.scratch.data_ptr(),
+                self.scratch[lines:].data_ptr(),
+            ),
         )
 
     def __call__(self, x: Tensor, known: Tensor) -> None:
