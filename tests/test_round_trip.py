@@ -108,7 +108,7 @@ def test_without_the_check_it_would_be_shown(wild, monkeypatch):
 def test_a_residual_that_was_given_is_refused(wild):
     residual = given(5 * wild.latent_flow.base_noise([0])[0])
     assert drawn_anew(residual, 1) is None
-    with pytest.raises(InputError, match="^sample 1: its residual is too far off .* take another seed"):
+    with pytest.raises(InputError, match=r"^sample 1: its residual is too far off .* take another seed"):
         wild.open(bundled_still()).draw([], [(Term(0, 0),), residual])
 
 
@@ -120,7 +120,7 @@ def test_a_sample_that_never_comes_back_is_given_up(wild, monkeypatch):
         return torch.zeros(len(r), dtype=torch.bool)
 
     monkeypatch.setattr(drawing, "comes_back", never)
-    with pytest.raises(InputError, match="^sample 0: its residual is too far off"):
+    with pytest.raises(InputError, match=r"^sample 0: its residual is too far off"):
         wild.poke(bundled_still(), [])
     assert len(seen) == drawing.MOST_DRAWS
     assert len({float(r.sum()) for r in seen}) == drawing.MOST_DRAWS

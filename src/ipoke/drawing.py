@@ -35,7 +35,7 @@ class Wanted(NamedTuple):
     modulations: list[Modulation]
     frames: int
     most_steps: int = MOST_STEPS
-    redraw: Redraw = lambda row, times: None  # noqa: E731
+    redraw: Redraw = lambda row, times: None
     """For residuals that do not come back, see `ipoke.round_trip`."""
     first: int = 0
     """Number of the first of them among the samples that were asked for."""

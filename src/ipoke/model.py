@@ -127,7 +127,7 @@ class PokeModel(nn.Module):
             image: RGB picture of any size and shape; large ones are answered at most 1024 px long.
             pokes: Drags and pins in the picture's pixels; none at all means that nothing is asked.
             samples: Number of clips; each has its own residual.
-            seed: Sample i is drawn from (seed, i); it is the same to the bit whatever the numbers of samples and of threads.
+            seed: Sample i is drawn from (seed, i); the numbers of samples and of threads change no bit of it.
             temperature: Standard deviation of the residual; below 1 less surprising, 0 the mode.
             frames: Frames after the picture; as many as the model was trained on if unset.
 
@@ -288,7 +288,7 @@ class PokeModel(nn.Module):
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
         """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
-        told = facts | ({SPREAD: f"{self.spread:g}"} if self.spread != 1 else {})
+        told = facts | ({SPREAD: repr(self.spread)} if self.spread != 1 else {})
         save_model(path, self, self.recipe, told, precision)
 
     @property
@@ -297,7 +297,7 @@ class PokeModel(nn.Module):
         of_weights = weights_sha256(self)
         if self.spread == 1:
             return of_weights
-        return hashlib.sha256(f"{of_weights} {SPREAD} {self.spread:g}".encode()).hexdigest()
+        return hashlib.sha256(f"{of_weights} {SPREAD} {self.spread!r}".encode()).hexdigest()
 
 
 def load(model: str | Path, *, device: str = "cpu", precision: Precision = "float32") -> PokeModel:

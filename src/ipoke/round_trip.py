@@ -42,7 +42,7 @@ def comes_back(
 def round_trip_errors(
     latent_flow: LatentFlow, conds: Float[Tensor, "b k h w"], scale: float, seeds: Sequence[int]
 ) -> Float[Tensor, " n"]:
-    """Measure the error of residuals of a standard deviation, one per seed under each condition; inf where it is none."""
+    """Measure the error of residuals of a standard deviation, one per seed and condition; inf where there is none."""
     errors = []
     for cond in conds:
         r = scale * latent_flow.base_noise(list(seeds)).to(cond.device)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ipoke.errors import InputError
 from ipoke.files import replacing, unwritable
+from ipoke.json_text import json_text
 from ipoke.settings import Recipe, parse_recipe
 
 WEIGHTS_NAME = "model.safetensors"
@@ -110,7 +111,7 @@ def settings_toml(recipe: Recipe) -> str:
         scalars = {key: value for key, value in table.items() if value is not None and not isinstance(value, dict)}
         if prefix and scalars:
             lines.append(f"\n[{prefix}]")
-        lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in scalars.items())
+        lines.extend(f"{key} = {json_text(value, ascii_only=False)}" for key, value in scalars.items())
         for key, value in table.items():
             if isinstance(value, dict):
                 emit(value, f"{prefix}.{key}" if prefix else key)
@@ -176,7 +177,7 @@ class Run:
         # A start that was killed leaves the first of the two files below, and perhaps part of the second.
         if folder.exists() and any(e != inputs_file and ".partial" not in e.name for e in folder.iterdir()):
             raise InputError(f"{folder}: not empty and not a run; give an empty or new folder as --out")
-        write_text(inputs_file, json.dumps(inputs, indent=2) + "\n")
+        write_text(inputs_file, json_text(inputs, indent=2) + "\n")
         write_text(settings, settings_toml(recipe))
         return run
 
@@ -193,7 +194,7 @@ class Run:
         path = self.folder / "metrics.jsonl"
         try:
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"time": round(time.time(), 3), **row}) + "\n")
+                file.write(json_text({"time": round(time.time(), 3), **row}) + "\n")
         except OSError as error:
             raise unwritable(path, error) from error
 

@@ -23,8 +23,8 @@ def split_parameters(
 def bounded(logit: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "..."]:
     r"""Keep the logit of a scale in (-bound, bound), :math:`B \tanh(a / B)`; None leaves it as it is.
 
-    With no bound the scale reaches 0. With 2, as in the lean recipes, it stays in (0.24, 1.76). That alone does not keep
-    the inverse from overflowing, because shifts grow with what conditioners see; see `seen`.
+    With no bound the scale reaches 0. With 2, as in the lean recipes, it stays in (0.24, 1.76). That alone does not
+    keep the inverse from overflowing, because shifts grow with what conditioners see; see `seen`.
     """
     return logit if bound is None else bound * (logit / bound).tanh()
 

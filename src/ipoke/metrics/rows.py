@@ -6,6 +6,7 @@ from typing import Any
 
 from ipoke.errors import InputError
 from ipoke.files import unwritable
+from ipoke.json_text import json_text
 from ipoke.runs import write_text
 
 
@@ -23,13 +24,13 @@ class Rows:
         if path.exists():
             self._take(facts)
         else:
-            write_text(path, json.dumps(facts) + "\n")
+            write_text(path, json_text(facts) + "\n")
 
     def add(self, clip: int, row: dict[str, Any]) -> None:
         """Append a clip's row."""
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"clip": clip, **row}) + "\n")
+                file.write(json_text({"clip": clip, **row}) + "\n")
         except OSError as error:
             raise unwritable(self.path, error) from error
         self.by_clip[clip] = row
@@ -43,7 +44,7 @@ class Rows:
                 f"{self.path}: holds rows measured with {name} {before.get(name)}, not {facts.get(name)}; "
                 "choose another --out"
             )
-        write_text(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+        write_text(self.path, "".join(json_text(line) + "\n" for line in lines))
         self.by_clip = {line.pop("clip"): line for line in lines[1:]}
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 
 from PIL import Image, PngImagePlugin
 
+from ipoke.json_text import json_text
+
 MARK = b"ipoke-studio-1\n"
 BOX = b"ipoke-studio-v1\n"
 """Sixteen bytes that tell our box of an MP4 file from others of type uuid."""
@@ -61,7 +63,7 @@ def carried(file: bytes, largest: int) -> bytes | None:
         elif file[:4] == b"PK\x03\x04":
             found = _in_zip(file, largest)
         else:
-            found = json.dumps(json.loads(file)["session"]).encode()
+            found = json_text(json.loads(file)["session"]).encode()
     except (ValueError, KeyError, TypeError, IndexError, OSError, struct.error, zipfile.BadZipFile):
         return None
     return found if found is not None and len(found) <= largest else None

@@ -1,12 +1,13 @@
 """Who may ask: visitors of the page itself, on this machine, or those who have the token; and what pages may do."""
 
 import hmac
-import json
 from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ipoke.json_text import json_text
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 HEADERS = {
@@ -51,7 +52,7 @@ class Guard:
             await self.app(scope, receive, send_with_headers)
             return
         status, words = refusal
-        body = json.dumps({"error": words}).encode()
+        body = json_text({"error": words}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 import shlex
 import zipfile
 from fractions import Fraction
@@ -17,6 +16,7 @@ from pydantic import Field
 from ipoke.data.images import image_of
 from ipoke.data.video import video_bytes
 from ipoke.errors import InputError
+from ipoke.json_text import json_text
 from ipoke.model import PokeModel
 from ipoke.render import film_strip, grid
 from ipoke.residual_terms import Given, Residual, Term
@@ -130,7 +130,10 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
     """Write the command line, where there is one, and the Python that sample the same."""
     residuals = question.residual_list()
     plain = _plain(residuals)
-    pokes = [f"ipoke.Poke(x={p.x:g}, y={p.y:g}, dx={p.dx:g}, dy={p.dy:g})" for p in question.pokes]
+    pokes = [
+        f"ipoke.Poke(x={_written(p.x)}, y={_written(p.y)}, dx={_written(p.dx)}, dy={_written(p.dy)})"
+        for p in question.pokes
+    ]
     lines = [
         "import ipoke",
         "from ipoke.data.images import read_image",
@@ -140,7 +143,7 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
         f"image = read_image({name!r})",
         f"pokes = [{', '.join(pokes)}]",
     ]
-    extra = f", temperature={question.temperature:g}" if question.temperature != 1 else ""
+    extra = f", temperature={_written(question.temperature)}" if question.temperature != 1 else ""
     extra += f", frames={question.frames}" if question.frames else ""
     if plain is None:
         lines.insert(2, "from ipoke.residual_terms import Given, Term")
@@ -155,12 +158,17 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
 def _shell(model_name: str, question: Question, name: str, seed: int, samples: int) -> str:
     words = ["ipoke", "poke", name]
     for poke in question.poke_list():
-        place = f"{poke.x:g},{poke.y:g}"
-        words += ["--pin", place] if poke.is_pin else ["--poke", f"{place},{poke.dx:g},{poke.dy:g}"]
+        place = f"{_written(poke.x)},{_written(poke.y)}"
+        words += ["--pin", place] if poke.is_pin else ["--poke", f"{place},{_written(poke.dx)},{_written(poke.dy)}"]
     words += ["--samples", str(samples), "--seed", str(seed), "--model", model_name]
-    words += ["--temperature", f"{question.temperature:g}"] if question.temperature != 1 else []
+    words += ["--temperature", _written(question.temperature)] if question.temperature != 1 else []
     words += [] if question.reaches else ["--as-drawn"]
     return shlex.join([*words, "--out", "clips.webp"])
+
+
+def _written(value: float) -> str:
+    """Write a number so that it reads back as the same, whole ones without a point."""
+    return repr(value).removesuffix(".0")
 
 
 def _in_python(residual: Residual) -> str:
@@ -215,7 +223,7 @@ def _tracks(
         "tracks": tracks,
         "session": session.model_dump(mode="json"),
     }
-    return json.dumps(table).encode()
+    return json_text(table).encode()
 
 
 def _frames(clips: UInt8[np.ndarray, "n t h w 3"], payload: bytes) -> bytes:

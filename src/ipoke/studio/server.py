@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from ipoke.json_text import json_text
 from ipoke.model import PokeModel, bundled_stills
 from ipoke.studio.answers import Answers
 from ipoke.studio.decoding import Decoder
@@ -85,7 +85,7 @@ class Studio:
         """Give the last frame of one clip."""
         question = await self._asked(Question, request)
         image, facts = await self._one(request, "preview", question.picture, self.answers.preview, question)
-        headers = {"x-milliseconds": str(facts["milliseconds"]), "x-reached": json.dumps(facts["reached"])}
+        headers = {"x-milliseconds": str(facts["milliseconds"]), "x-reached": json_text(facts["reached"])}
         return Response(image, media_type="image/jpeg", headers=headers)
 
     async def clips(self, request: Request) -> Response:
@@ -120,7 +120,7 @@ class Studio:
         if kind not in MEDIA:
             raise Problem(400, f"format: got {kind[:20]!r}, expected one of {', '.join(MEDIA)}")
         asked = await self._asked(Keeping, request)
-        if len(json.dumps(asked.history)) > self.limits.history_bytes:
+        if len(json_text(asked.history)) > self.limits.history_bytes:
             raise Problem(413, f"history: expected at most {self.limits.history_bytes} bytes")
         picture = self.pictures.get(asked.picture)
         start = self.pictures.get(asked.start) if asked.start not in (None, asked.picture) else None
@@ -259,7 +259,7 @@ async def _gone(request: Request, job: Job) -> None:
 
 
 def _line(result: dict[str, Any]) -> bytes:
-    return json.dumps(result).encode() + b"\n"
+    return json_text(result).encode() + b"\n"
 
 
 async def _said(request: Request, problem: Exception) -> Response:
