@@ -90,7 +90,7 @@ def test_a_residual_that_overflows_is_one_line():
         for name, parameter in model.latent_flow.named_parameters():
             if name.endswith("log_scale"):
                 parameter.fill_(-90.0)
-    with pytest.raises(InputError, match=r"sample 0: its residual overflows .*another seed, a temperature below 1"):
+    with pytest.raises(InputError, match=r"sample 0: its residual is too far off .*another seed, a lower temperature"):
         model.poke(IMAGE, DRAG, seed=3)
 
 
@@ -168,13 +168,13 @@ def test_residuals_and_latents_are_each_others_inverse():
 
 def test_a_transfer_keeps_the_residual(monkeypatch):
     model, other = tiny_model(), MovingSquares().clip(1)[0]
-    show, seen = OpenPicture.show_latents, []
+    show, seen = OpenPicture.show, []
 
-    def watched(picture, z):
-        seen.append((picture, z))
-        return show(picture, z)
+    def watched(picture, drawn):
+        seen.append((picture, drawn.z))
+        return show(picture, drawn)
 
-    monkeypatch.setattr(OpenPicture, "show_latents", watched)
+    monkeypatch.setattr(OpenPicture, "show", watched)
     frames = model.transfer(CLIP, other, DRAG)
     assert frames.shape == (1, 5, 64, 64, 3)
     assert (frames[0, 0] == other).all()

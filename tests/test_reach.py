@@ -188,7 +188,7 @@ def test_what_paints_has_nothing_to_reach_by():
 class Straight:
     """A latent flow that leaves residuals as they are."""
 
-    def to_latent(self, r: Tensor, _: Tensor) -> Tensor:
+    def approximate_latent(self, r: Tensor, _: Tensor) -> Tensor:
         return r
 
 

@@ -10,12 +10,12 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
-    *("version", "recipes", "errors", "files", "folders", "reading", "tensors"),
+    *("version", "recipes", "errors", "json_text", "files", "folders", "reading", "tensors"),
     *("values", "sections", "settings", "runs"),
     *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
-    *("clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
+    *("round_trip", "clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
     *("open_picture", "model"),
-    *("baselines", "official", "session", "video_clip"),
+    *("baselines", "official", "made_with", "session", "video_clip"),
     *("training", "metrics", "figures", "export", "bench", "demo", "studio", "terminal", "cli", "ipoke", "__main__"),
 ]
 """The order in which rooms may import; `ipoke` is the package's own surface. docs/architecture.md draws it."""
@@ -110,6 +110,17 @@ def check_unpickling(path: Path, tree: ast.AST) -> Iterator[str]:
             yield f"{path}:{node.lineno}: allow_pickle"
 
 
+def check_json(path: Path, tree: ast.AST) -> Iterator[str]:
+    """Name whatever writes JSON by itself, which may then hold NaN or Infinity."""
+    if room_of(path) == "json_text":
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("json.dumps", "json.dump", "json.JSONEncoder"):
+            yield f"{path}:{node.lineno}: uses {ast.unparse(node)}, not json_text"
+        if isinstance(node, ast.ImportFrom) and node.module == "json":
+            yield f"{path}:{node.lineno}: names of json are imported"
+
+
 def names_in(node: ast.AST) -> list[str]:
     """List the names that one node defines or uses."""
     match node:
@@ -167,7 +178,7 @@ def test_every_room_is_in_the_order() -> None:
     assert len(ROOMS) == len(set(ROOMS))
 
 
-@pytest.mark.parametrize("check", [check_imports, check_speech, check_unpickling, check_bare_flow])
+@pytest.mark.parametrize("check", [check_imports, check_speech, check_unpickling, check_json, check_bare_flow])
 def test_the_package_keeps_the_rule(check) -> None:
     assert [offence for path, tree in python_files(PACKAGE) for offence in check(path, tree)] == []
 
@@ -230,6 +241,10 @@ def test_the_document_gives_the_same_order() -> None:
         (check_unpickling, "runs.py", "import pickle\npickle.loads(data)"),
         (check_unpickling, "runs.py", "from pickle import loads"),
         (check_unpickling, "runs.py", "import joblib"),
+        (check_json, "runs.py", "json.dumps(row)"),
+        (check_json, "studio/server.py", "json.dump(row, file, allow_nan=True)"),
+        (check_json, "runs.py", "from json import dumps"),
+        (check_json, "runs.py", "write = json.dumps"),
         (check_bare_flow, "model.py", "flow = 1"),
         (check_bare_flow, "model.py", "self.flow(z)"),
         (check_bare_flow, "model.py", "def f(flow): ..."),
@@ -252,6 +267,7 @@ def test_a_planted_offender_is_found(check, path: str, source: str) -> None:
         (check_imports, "data/video.py", "from ipoke.data.images import read_image\nimport torch"),
         (check_speech, "cli/use.py", "from rich.table import Table\nprint(1)"),
         (check_unpickling, "runs.py", "torch.load(path, weights_only=True)\nnp.load(path)\npickle.UnpicklingError"),
+        (check_json, "runs.py", "json.loads(text)\njson_text(row)"),
         (check_bare_flow, "latent_flow.py", "optical_flow = latent_flow(flows=1)"),
     ],
 )

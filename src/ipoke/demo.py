@@ -34,7 +34,7 @@ def run_demo(out: Path, progress: Callable[[int, int], None]) -> list[Path]:
         temperature=1.0,
     )
     progress(1, steps)
-    clips = sample(session, model, still)
+    clips, session = sample(session, model, still)
     progress(2, steps)
     files = [out / "demo.webp", out / "demo.mp4", out / "demo.png"]
     for done, file in enumerate(files, start=3):

@@ -1,7 +1,7 @@
 """From residuals to clips that are not shown yet, for several pictures at once: networks take them in one batch."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
 
 import torch
 from jaxtyping import Float
@@ -13,6 +13,12 @@ from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.nn.spade import Modulation
 from ipoke.reach import MOST_STEPS, Pull, gain_at_mode, pulled
+from ipoke.round_trip import comes_back
+
+MOST_DRAWS = 8
+"""After so many residuals of a sample that do not come back, it is given up."""
+Redraw: TypeAlias = Callable[[int, int], Float[Tensor, "c h w"] | None]
+"""From the row of a residual, and how many times it has been drawn, to another in its place; None if it was given."""
 
 
 class Wanted(NamedTuple):
@@ -29,6 +35,10 @@ class Wanted(NamedTuple):
     modulations: list[Modulation]
     frames: int
     most_steps: int = MOST_STEPS
+    redraw: Redraw = lambda row, times: None
+    """For residuals that do not come back, see `ipoke.round_trip`."""
+    first: int = 0
+    """Number of the first of them among the samples that were asked for."""
 
 
 class Drawn(NamedTuple):
@@ -39,6 +49,8 @@ class Drawn(NamedTuple):
     z: Float[Tensor, "n c h w"]
     cond: Float[Tensor, "1 k h w"]
     states: Float[Tensor, "n t c h w"]
+    draws: tuple[int, ...]
+    """How many times each residual was drawn: once, but where one did not come back."""
 
 
 class Drawing:
@@ -70,8 +82,12 @@ class Drawing:
         """Draw clips of several pictures; each gets what it would get alone, up to rounding.
 
         Returns:
-            One answer each: clips, or that a residual overflows the latent flow's inverse.
+            One answer each: clips, or that a residual does not come back from its latent.
         """
+        return [self._answer(*one) for one in zip(wanted, self._latents(wanted), strict=True)]
+
+    def _latents(self, wanted: Sequence[Wanted]) -> list[tuple[Tensor, Tensor]]:
+        """Pull residuals, and give them with their latents."""
         residuals = [one.r for one in wanted]
         pulls = {
             i: Pull(one.r, one.pokes, one.cond, one.gain, one.most_steps)
@@ -88,28 +104,49 @@ class Drawing:
             residuals[i] = r
         counts = [len(r) for r in residuals]
         conds = torch.cat([one.cond.expand(count, -1, -1, -1) for one, count in zip(wanted, counts, strict=True)])
-        latents = self._latent_flow.to_latent(torch.cat(residuals), conds).split(counts)
-        return [self._answer(*one) for one in zip(wanted, residuals, latents, strict=True)]
+        latents = self._latent_flow.approximate_latent(torch.cat(residuals), conds).split(counts)
+        return list(zip(residuals, latents, strict=True))
 
-    def roll_out(self, z: Float[Tensor, "n c h w"], frames: int) -> Float[Tensor, "n t c h w"]:
-        """Let latents unfold over the frames.
+    def checked(self, r: Float[Tensor, "n c h w"], z: Float[Tensor, "n c h w"], cond: Float[Tensor, "1 k h w"]) -> None:
+        """Refuse residuals that do not come back from their latents.
 
         Raises:
-            InputError: A latent is not finite.
+            InputError: One does not.
         """
-        overflown = (~z.isfinite().flatten(1).all(1)).nonzero()
-        if len(overflown):
-            raise InputError(
-                f"sample {int(overflown[0])}: its residual overflows the latent flow's inverse; "
-                "take another seed, a temperature below 1, or other pokes"
-            )
-        return self._autoencoder.rollout(z, frames)
+        lost = self._lost(r, z, cond)
+        if lost:
+            raise does_not_come_back(lost[0])
 
-    def _answer(self, wanted: Wanted, r: Tensor, z: Tensor) -> Drawn | InputError:
-        try:
-            return Drawn(r, z, wanted.cond, self.roll_out(z, wanted.frames))
-        except InputError as error:
-            return error
+    def _lost(self, r: Tensor, z: Tensor, cond: Tensor) -> list[int]:
+        good = comes_back(self._latent_flow, r, z, cond.expand(len(r), -1, -1, -1))
+        return good.logical_not().nonzero().flatten().tolist()
+
+    def _answer(self, wanted: Wanted, found: tuple[Tensor, Tensor]) -> Drawn | InputError:
+        """Draw residuals that do not come back anew, and let latents unfold over the frames."""
+        r, z = (part.clone() for part in found)
+        draws = [1] * len(r)
+        lost = self._lost(r, z, wanted.cond)
+        while lost:
+            anew = [wanted.redraw(row, draws[row]) for row in lost]
+            given = [row for row, one in zip(lost, anew, strict=True) if one is None or draws[row] == MOST_DRAWS]
+            if given:
+                return does_not_come_back(wanted.first + given[0])
+            drawn = torch.stack([one for one in anew if one is not None]).to(r)
+            (found,) = self._latents([wanted._replace(r=drawn)])
+            r[lost], z[lost] = found
+            for row in lost:
+                draws[row] += 1
+            still = self._lost(*found, wanted.cond)
+            lost = [lost[row] for row in still]
+        return Drawn(r, z, wanted.cond, self._autoencoder.rollout(z, wanted.frames), tuple(draws))
+
+
+def does_not_come_back(sample: int) -> InputError:
+    """Say that a sample cannot be shown."""
+    return InputError(
+        f"sample {sample}: its residual is too far off the beaten track to come back from its latent; "
+        "take another seed, a lower temperature, or other pokes"
+    )
 
 
 def stacked(of_each: Sequence[list[Modulation]]) -> list[Modulation]:
@@ -124,7 +161,7 @@ def finite(drawn: Drawn | InputError) -> Drawn:
     """Give clips.
 
     Raises:
-        InputError: There are none, for a residual overflows.
+        InputError: There are none, for a residual does not come back.
     """
     if isinstance(drawn, InputError):
         raise drawn

@@ -1,5 +1,6 @@
 """PokeModel: what users hold. A still and pokes go in, clips, residuals and likelihoods come out."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
@@ -128,7 +129,7 @@ class PokeModel(nn.Module):
             image: RGB picture of any size and shape; large ones are answered at most 1024 px long.
             pokes: Drags and pins in the picture's pixels; none at all means that nothing is asked.
             samples: Number of clips; each has its own residual.
-            seed: Sample i is drawn from (seed, i), whatever the number of samples.
+            seed: Sample i is drawn from (seed, i); the numbers of samples and of threads change no bit of it.
             temperature: Standard deviation of the residual; below 1 less surprising, 0 the mode.
             frames: Frames after the picture; as many as the model was trained on if unset.
 
@@ -136,8 +137,11 @@ class PokeModel(nn.Module):
             Clips whose frame 0 is the picture.
 
         Raises:
-            InputError: A poke is not finite or not on the picture, a number is out of range, or a residual is one that
-                overflows the inverse, which without `logit_bound` can happen.
+            InputError: A poke is not finite or not on the picture, a number is out of range, or no residual of a sample
+                comes back from its latent, see `ipoke.round_trip`.
+
+        Warns:
+            UserWarning: The residual of a sample does not come back, and so it was drawn again from its next sub-seed.
         """
         return self.open(image).poke(pokes, samples=samples, seed=seed, temperature=temperature, frames=frames)
 
@@ -186,7 +190,8 @@ class PokeModel(nn.Module):
             known = [Modulation(*(part[i : i + 1] for part in one)) for one in of_sources]
             gain = drawing.gain(asked, cond, here, known) if self.reaches and asked else None
             r = self.latent_flow.residuals(list(of_one), cond, self.spread)
-            wanted.append(Wanted(r, tuple(asked), cond, gain, here, known, self.frames))
+            redraw = functools.partial(self._redrawn, of_one)
+            wanted.append(Wanted(r, tuple(asked), cond, gain, here, known, self.frames, redraw=redraw))
         drawn = drawing.together(wanted)
         modulations = [Modulation(*(part.repeat_interleave(samples, 0) for part in one)) for one in of_sources]
         states = torch.cat([finite(one).states for one in drawn])
@@ -194,6 +199,9 @@ class PokeModel(nn.Module):
         shape = len(source), samples
         motion = None if decoded.motion is None else decoded.motion[:, -1].unflatten(0, shape)
         return decoded.clip.clamp(-1, 1).unflatten(0, shape), motion
+
+    def _redrawn(self, seeds: Sequence[int], row: int, times: int) -> Float[Tensor, "c h w"]:
+        return self.spread * self.latent_flow.base_noise([sample_seed(seeds[row], 0, times)])[0]
 
     @torch.no_grad()
     def transfer(
@@ -212,8 +220,7 @@ class PokeModel(nn.Module):
         z, _ = self.encode(clip_from_frames(clip)[None].to(self.device))
         r, _ = self.to_residual(z, self.open(clip[0]).condition(pokes))
         picture = self.open(image)
-        cond = picture.condition([picture.still.from_model(poke) for poke in pokes])
-        return picture.show_latents(self.to_latent(r, cond))
+        return picture.show(picture.with_residual(r, [picture.still.from_model(poke) for poke in pokes]))
 
     @torch.no_grad()
     def score(self, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> Score:
@@ -283,7 +290,7 @@ class PokeModel(nn.Module):
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
         """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
-        told = facts | ({SPREAD: f"{self.spread:g}"} if self.spread != 1 else {})
+        told = facts | ({SPREAD: repr(self.spread)} if self.spread != 1 else {})
         save_model(path, self, self.recipe, told, precision)
 
     @property
@@ -292,7 +299,7 @@ class PokeModel(nn.Module):
         of_weights = weights_sha256(self)
         if self.spread == 1:
             return of_weights
-        return hashlib.sha256(f"{of_weights} {SPREAD} {self.spread:g}".encode()).hexdigest()
+        return hashlib.sha256(f"{of_weights} {SPREAD} {self.spread!r}".encode()).hexdigest()
 
 
 def load(model: str | Path, *, device: str = "cpu", precision: Precision = "float32") -> PokeModel:

@@ -1,6 +1,8 @@
 """A picture that is being poked: what depends on it alone is computed once, and kept from poke to poke."""
 
+import functools
 import math
+import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,8 +20,9 @@ from ipoke.data.pokes import poke_map
 from ipoke.drawing import Drawing, Drawn, Wanted, finite
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
+from ipoke.nn.one_by_one import one_by_one, one_thread
 from ipoke.nn.spade import Modulation
-from ipoke.residual_terms import Residual, Terms, draw_residuals, plain_terms
+from ipoke.residual_terms import Residual, Terms, draw_residuals, drawn_anew, plain_terms
 from ipoke.settings import Recipe
 from ipoke.still import Still
 
@@ -106,7 +109,10 @@ class OpenPicture:
         frames: int | None = None,
     ) -> UInt8[np.ndarray, "n t h2 w2 3"]:
         """Sample clips of what could happen, as `ipoke.model.PokeModel.poke`; after their preview, go on from it."""
-        return self.show(self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames))
+        drawn = self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames)
+        for words in told_redraws(drawn.draws):
+            warnings.warn(words, stacklevel=2)
+        return self.show(drawn)
 
     def preview(
         self,
@@ -119,7 +125,7 @@ class OpenPicture:
     ) -> UInt8[np.ndarray, "n h2 w2 3"]:
         """Give the last frames of the clips that `poke` gives, up to rounding, in a fraction of its time."""
         drawn = self.draw(pokes, plain_residuals(seed, samples), temperature=temperature, frames=frames)
-        return self.show_last(drawn)[0]
+        return np.concatenate(one_by_one(lambda one: self.show_last(one)[0], single_clips(drawn)))
 
     def draw(
         self,
@@ -132,6 +138,8 @@ class OpenPicture:
         rough: bool = False,
     ) -> Drawn:
         """Draw clips without showing them; what was asked last is kept.
+
+        Each is drawn by itself, so that how many there are, and how many threads, changes no bit of it.
 
         Args:
             pokes: In the picture's pixels.
@@ -148,8 +156,10 @@ class OpenPicture:
         asked = Asked(tuple(pokes), tuple(residuals), temperature, frames, reaches is not False, rough)
         drawn = self.drawn(asked)
         if drawn is None:
-            wanted = self.wanted(asked)
-            drawn = finite(self.drawing.together([wanted])[0])
+            with one_thread():
+                wanted = self.wanted(asked)
+            singles = [_single(wanted, row) for row in range(len(wanted.r))]
+            drawn = _joined(one_by_one(lambda one: finite(self.drawing.together([one])[0]), singles))
             self.keep(asked, wanted, drawn)
         return drawn
 
@@ -162,11 +172,11 @@ class OpenPicture:
         """
         asked = _checked(asked)
         cond = self.condition(asked.pokes)
-        noise = draw_residuals(self._latent_flow, asked.residuals, self._spread)
-        r = asked.temperature * noise.to(cond.device, torch.promote_types(cond.dtype, torch.float32))
+        r = self._residuals(asked, asked.residuals).to(cond.device)
         frames = asked.frames or self._recipe.clip.frames
         inner = tuple(self.still.to_model(poke) for poke in asked.pokes)
-        start = Wanted(r, inner, cond, None, self._source, self._of_source(), frames)
+        redraw = functools.partial(self._redrawn, asked)
+        start = Wanted(r, inner, cond, None, self._source, self._of_source(), frames, redraw=redraw)
         if not (self._reaches and asked.reaches and inner):
             return start
         held = self._hands.get(_hand_of(asked)) if asked.rough else None
@@ -175,6 +185,13 @@ class OpenPicture:
         if self._gain is None or self._gain[0] != inner:
             self._gain = inner, self.drawing.gain(inner, cond, self._source, self._of_source())
         return start._replace(gain=self._gain[1])
+
+    def _residuals(self, asked: Asked, residuals: Sequence[Residual]) -> Float[Tensor, "n c h w"]:
+        return asked.temperature * draw_residuals(self._latent_flow, residuals, self._spread)
+
+    def _redrawn(self, asked: Asked, row: int, times: int) -> Float[Tensor, "c h w"] | None:
+        anew = drawn_anew(asked.residuals[row], times)
+        return None if anew is None else self._residuals(asked, [anew])[0]
 
     def drawn(self, asked: Asked) -> Drawn | None:
         """Give the clips, if they are what was asked last."""
@@ -194,10 +211,11 @@ class OpenPicture:
             while len(self._hands) > MOST_HANDS:
                 self._hands.popitem(last=False)
 
-    @torch.no_grad()
     def show(self, drawn: Drawn, only: list[int] | None = None) -> UInt8[np.ndarray, "n t h2 w2 3"]:
-        """Show clips, the picture first, or ``only`` some of the frames after it (indices from 0)."""
-        return self._show(drawn.states if only is None else drawn.states[:, only])
+        """Show clips, the picture first, each by itself, or together ``only`` some of the frames after it (from 0)."""
+        if only is not None:
+            return self._show(drawn.states[:, only])
+        return np.concatenate(one_by_one(lambda one: self._show(one.states), single_clips(drawn)))
 
     @torch.no_grad()
     def show_last(self, drawn: Drawn) -> tuple[UInt8[np.ndarray, "n h2 w2 3"], Float[Tensor, "n 2 s s"] | None]:
@@ -225,10 +243,16 @@ class OpenPicture:
 
     @torch.no_grad()
     def with_residual(self, r: Float[Tensor, "n c h w"], pokes: Sequence[Poke], frames: int | None = None) -> Drawn:
-        """Give the clips of residuals as they are, under pokes in the picture's pixels."""
+        """Give the clips of residuals as they are, under pokes in the picture's pixels.
+
+        Raises:
+            InputError: A residual does not come back from its latent.
+        """
         cond = self.condition(pokes)
         z = self._latent_flow.to_latent(r, cond.expand(len(r), -1, -1, -1))
-        return Drawn(r, z, cond, self.drawing.roll_out(z, frames or self._recipe.clip.frames))
+        self.drawing.checked(r, z, cond)
+        states = self._autoencoder.rollout(z, frames or self._recipe.clip.frames)
+        return Drawn(r, z, cond, states, (1,) * len(r))
 
     @torch.no_grad()
     def condition(self, pokes: Sequence[Poke]) -> Float[Tensor, "1 k 8 8"]:
@@ -241,20 +265,12 @@ class OpenPicture:
         return torch.cat([self._features, of_pokes], 1).float()
 
     @torch.no_grad()
-    def show_latents(self, z: Float[Tensor, "n c h w"], frames: int | None = None) -> UInt8[np.ndarray, "n t h2 w2 3"]:
-        """Animate the picture with the motion of latents; frame 0 is the picture.
-
-        Raises:
-            InputError: A latent is not finite.
-        """
-        return self._show(self.drawing.roll_out(z, frames or self._recipe.clip.frames))
-
-    @torch.no_grad()
     def _of_source(self) -> list[Modulation]:
         if self._modulations is None:
             self._modulations = self._autoencoder.modulations(self._source)
         return self._modulations
 
+    @torch.no_grad()
     def _show(self, states: Float[Tensor, "n t c h w"]) -> UInt8[np.ndarray, "n t2 h2 w2 3"]:
         return self.still.compose(self._decode(states).cpu())
 
@@ -275,6 +291,34 @@ def plain_residuals(seed: int, samples: int) -> list[Terms]:
     if seed < 0:
         raise InputError(f"seed: got {seed}, expected 0 or more")
     return plain_terms(seed, samples)
+
+
+def single_clips(drawn: Drawn) -> list[Drawn]:
+    """Take clips apart."""
+    rows = (slice(row, row + 1) for row in range(len(drawn.z)))
+    return [Drawn(drawn.r[i], drawn.z[i], drawn.cond, drawn.states[i], drawn.draws[i]) for i in rows]
+
+
+def told_redraws(draws: Sequence[int]) -> list[str]:
+    """Say in one line each which samples had to be drawn again."""
+    return [
+        f"sample {number}: residuals too far off the beaten track to come back from their latents; "
+        f"shown is draw {count} of it"
+        for number, count in enumerate(draws)
+        if count > 1
+    ]
+
+
+def _single(wanted: Wanted, row: int) -> Wanted:
+    """Take one of the clips that are wanted."""
+    redraw = wanted.redraw
+    return wanted._replace(r=wanted.r[row : row + 1], redraw=lambda _, times: redraw(row, times), first=row)
+
+
+def _joined(singles: Sequence[Drawn]) -> Drawn:
+    """Put clips of one picture together."""
+    r, z, states = (torch.cat([getattr(one, name) for one in singles]) for name in ("r", "z", "states"))
+    return Drawn(r, z, singles[0].cond, states, tuple(count for one in singles for count in one.draws))
 
 
 def _hand_of(asked: Asked) -> Hand:

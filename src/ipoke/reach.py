@@ -95,7 +95,7 @@ def _pulled_alike(
 
     def motion_at(residuals: Float[Tensor, "n d"], rows: Int64[Tensor, " n"]) -> Float[Tensor, "n m"]:
         which = of[rows]
-        z = latent_flow.to_latent(residuals.view(-1, *r.shape[1:]), conds[which])
+        z = latent_flow.approximate_latent(residuals.view(-1, *r.shape[1:]), conds[which])
         motion = says(z, names[which])
         is_wild = motion.abs().flatten(1).amax(1) > WILDEST * motion.shape[-1]
         return _motion_at_places(motion, places[which]).masked_fill(is_wild[:, None], float("nan"))
@@ -110,7 +110,7 @@ def gain_at_mode(
 ) -> Float[Tensor, "m d"]:
     """Differentiate the motion of the poked pixels with respect to the residual, where that is zero."""
     zero = torch.zeros(1, latent_flow.channels, latent_flow.side, latent_flow.side, device=cond.device)
-    z = latent_flow.to_latent(zero, cond)
+    z = latent_flow.approximate_latent(zero, cond)
     gradients = gradients_at(z, lambda latents: motion_of_poked(says(latents), pokes), 2 * len(pokes))
     return latent_flow.gradient_at(z, cond, gradients, GRADIENT_TOLERANCE).flatten(1)
 

@@ -19,6 +19,8 @@ class Term(NamedTuple):
     seed: int
     number: int
     weight: float = 1.0
+    draw: int = 0
+    """How often it was drawn anew, because what was drawn before did not come back."""
 
 
 class Given(NamedTuple):
@@ -65,7 +67,7 @@ def draw_residuals(
         length = weights.norm() if len(terms) else torch.zeros(())
         if not length > 0:
             raise ValueError("residual: got no terms of any weight, expected at least one")
-        noise = latent_flow.base_noise([sample_seed(term.seed, term.number) for term in terms])
+        noise = latent_flow.base_noise([sample_seed(*term[:2], term.draw) for term in terms])
         rows.append(torch.einsum("k,kchw->chw", (spread * weights / length).to(noise.dtype), noise))
     return torch.stack(rows)
 
@@ -82,6 +84,14 @@ def _as_given(latent_flow: LatentFlow, residual: Given) -> Float[Tensor, "c h w"
     return r
 
 
-def sample_seed(seed: int, number: int) -> int:
-    """Derive the seed of a sample, so that sample i is the same in any number of samples."""
-    return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> 1)
+def sample_seed(seed: int, number: int, draw: int = 0) -> int:
+    """Derive the seed of a sample's first or a later draw, so that sample i is the same in any number of samples."""
+    name = [seed, number, draw] if draw else [seed, number]
+    return int(np.random.SeedSequence(name).generate_state(1, np.uint64)[0] >> 1)
+
+
+def drawn_anew(residual: Residual, times: int) -> Residual | None:
+    """Name the residual that is drawn in the place of one that does not come back; there is none for one given."""
+    if isinstance(residual, Given):
+        return None
+    return tuple(term._replace(draw=term.draw + times) for term in residual)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from ipoke.errors import LONGEST_WORD, InputError, cut
 from ipoke.files import append_lines, is_leftover, reason, refuse_links, refuse_pipes, replacing
 from ipoke.folders import LOCK_FILE, writing_alone
+from ipoke.json_text import json_text
 from ipoke.reading.regular import json_of, read_bounded, regular_file
 from ipoke.settings import Recipe, parse_recipe
 
@@ -69,7 +70,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         start, end = end, end + tensors[name].nbytes
         kind = DTYPE_NAMES[DTYPES.index(tensors[name].dtype)]
         header[name] = {"dtype": kind, "shape": list(tensors[name].shape), "data_offsets": [start, end]}
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json_text(header, ascii_only=False, is_compact=True).encode()
     text += b" " * (-len(text) % 8)
     with replacing(path) as partial, partial.open("wb", buffering=1 << 20) as file:
         file.write(struct.pack("<Q", len(text)) + text)
@@ -214,7 +215,7 @@ def settings_toml(recipe: Recipe) -> str:
         scalars = {key: value for key, value in table.items() if value is not None and not isinstance(value, dict)}
         if prefix and scalars:
             lines.append(f"\n[{prefix}]")
-        lines.extend(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in scalars.items())
+        lines.extend(f"{key} = {json_text(value, ascii_only=False)}" for key, value in scalars.items())
         for key, value in table.items():
             if isinstance(value, dict):
                 emit(value, f"{prefix}.{key}" if prefix else key)
@@ -299,7 +300,7 @@ class Run:
             if not begun:
                 raise
             run.forget()
-            write_text(run.inputs, json.dumps(inputs, indent=2) + "\n")
+            write_text(run.inputs, json_text(inputs, indent=2) + "\n")
             write_text(run.settings, settings_toml(recipe))
         return run
 
@@ -337,7 +338,7 @@ class Run:
         Raises:
             InputError: The disk is full or the folder cannot be written.
         """
-        append_lines(self.metrics, json.dumps({"time": round(time.time(), 3), **row}) + "\n")
+        append_lines(self.metrics, json_text({"time": round(time.time(), 3), **row}) + "\n")
 
     def drop_log_after(self, stage: str, clips: int) -> None:
         """Remove the rows of a stage that a resumed run is about to write again, and what is no row."""

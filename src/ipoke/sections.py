@@ -230,7 +230,9 @@ class LatentFlowSettings(Section):
     coupling_width: Width = 2048
     conditional_couplings: bool = False
     logit_bound: Annotated[float, Field(gt=0, le=100)] | None = None
-    """Bound on the logits of all scales, which keeps the inverse from overflowing; none in the original."""
+    """Bound on the logits of all scales, which keeps them off zero; none in the original."""
+    seen_bound: Annotated[float, Field(gt=0, le=1e3)] | None = None
+    """Bound on the values that conditioners see, which keeps the inverse from overflowing; none in the original."""
     train_condition_encoders: bool = False
     """Train the two condition encoders on with the latent flow. Differs from the original, which froze them."""
 

@@ -1,10 +1,13 @@
-"""What was asked and of which model: enough to play a sampling back to the same bytes."""
+"""What was asked and of which model: enough to play a sampling back.
+
+On the machine and with the versions that made it, the bytes are the same, by any number of threads and at any number of
+samples; elsewhere sums may be taken in another order, and `unlike` says whether pixels came out otherwise.
+"""
 
 import hashlib
-import json
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
@@ -13,12 +16,16 @@ from pydantic import Field, ValidationError
 from ipoke.data.images import read_image, write_png
 from ipoke.data.poke import Poke
 from ipoke.data.video import write_video
+from ipoke.drawing import MOST_DRAWS
 from ipoke.errors import InputError
 from ipoke.files import replacing
+from ipoke.json_text import json_text
+from ipoke.made_with import MadeWith, differences, made_here
 from ipoke.model import PokeModel, bundled_models, load
-from ipoke.open_picture import MOST_SAMPLES
+from ipoke.open_picture import MOST_SAMPLES, plain_residuals
 from ipoke.reading.regular import read_bounded, regular_file
 from ipoke.render import film_strip, grid
+from ipoke.residual_terms import drawn_anew
 from ipoke.runs import write_text
 from ipoke.values import WHOLE, Frames, PathText, Section, Seed, Sha256, problem_of
 
@@ -61,6 +68,11 @@ class Session(Section):
     frames: Frames | None = None
     reaches: bool = False
     """Whether residuals were pulled until the poked pixels reached their targets, which older sessions do not say."""
+    draws: tuple[Annotated[int, Field(ge=1, le=MOST_DRAWS)], ...] | None = None
+    """How many times each residual was drawn, see `ipoke.round_trip`; as often as it takes where that is not said."""
+    made_with: MadeWith | None = None
+    """Said from the first sampling on, as the draws and the hash of all frames' pixels are."""
+    clips_sha256: Sha256 | None = None
 
     def poke_list(self) -> list[Poke]:
         """Return the pokes."""
@@ -72,7 +84,14 @@ class Session(Section):
 
     def as_json(self) -> str:
         """Give what is in its file."""
-        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+        return json_text(self.model_dump(mode="json"), indent=2) + "\n"
+
+
+class Sampled(NamedTuple):
+    """Clips, and the session that tells how they came about."""
+
+    clips: UInt8[np.ndarray, "n t h w 3"]
+    session: Session
 
 
 def load_session(path: Path) -> Session:
@@ -152,16 +171,43 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
     return session, model, image
 
 
-def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "n t h w 3"]:
-    """Draw what the session asks for."""
-    return model.poke(
-        image,
+def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]) -> Sampled:
+    """Draw what the session asks for, and note in it how that came about.
+
+    Raises:
+        InputError: As of `ipoke.model.PokeModel.poke`, or the session tells of more or fewer draws than samples.
+    """
+    residuals = plain_residuals(session.seed, session.samples)
+    draws = session.draws or (1,) * session.samples
+    if len(draws) != session.samples:
+        raise InputError(f"draws: got {len(draws)}, expected {session.samples}, one per sample; restore the session")
+    residuals = [drawn_anew(residual, count - 1) for residual, count in zip(residuals, draws, strict=True)]
+    picture = model.open(image)
+    drawn = picture.draw(
         session.poke_list(),
-        samples=session.samples,
-        seed=session.seed,
+        [residual for residual in residuals if residual is not None],
         temperature=session.temperature,
         frames=session.frames,
     )
+    clips = picture.show(drawn)
+    made = {
+        "draws": tuple(before + count - 1 for before, count in zip(draws, drawn.draws, strict=True)),
+        "made_with": made_here(model.device),
+        "clips_sha256": clips_sha256(clips),
+    }
+    return Sampled(clips, session.model_copy(update=made))
+
+
+def unlike(then: Session, now: Session) -> str | None:
+    """Say in one line how a replay is not, or may not be, what was made then; None if it is the same."""
+    if then.clips_sha256 is None or then.made_with is None or now.made_with is None:
+        return "replay: the session is of an older version and holds no hash of its clips; these may differ from them"
+    other = differences(then.made_with, now.made_with)
+    if then.clips_sha256 != now.clips_sha256:
+        return f"replay: pixels differ from those of the session ({other or 'for no reason that it tells'})"
+    if (then.made_with.pillow, then.made_with.av) != (now.made_with.pillow, now.made_with.av):
+        return f"replay: the same pixels, in a file that other encoders write ({other})"
+    return None
 
 
 def check_ending(path: Path) -> None:
@@ -198,6 +244,11 @@ def write_answer(path: Path, clips: UInt8[np.ndarray, "n t h w 3"], session: Ses
     with replacing(path.with_suffix(".json")) as beside:
         beside.write_text(session.as_json(), encoding="utf-8")
         write_samples(path, clips, session.poke_list())
+
+
+def clips_sha256(clips: UInt8[np.ndarray, "n t h w 3"]) -> str:
+    """Hash all frames by their sizes and pixels."""
+    return hashlib.sha256(repr(clips.shape).encode() + np.ascontiguousarray(clips).tobytes()).hexdigest()
 
 
 def image_sha256(image: UInt8[np.ndarray, "h w 3"]) -> str:

@@ -18,7 +18,13 @@ PAPERS = tiny_recipe(
 PAPERS = PAPERS.model_copy(
     update={
         "latent_flow": PAPERS.latent_flow.model_copy(
-            update={"conditional_couplings": False, "steps": (2, 1), "factor": 4, "logit_bound": None}
+            update={
+                "conditional_couplings": False,
+                "steps": (2, 1),
+                "factor": 4,
+                "logit_bound": None,
+                "seen_bound": None,
+            }
         )
     }
 )

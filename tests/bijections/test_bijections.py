@@ -61,6 +61,10 @@ CASES = {
     **{f"coupling {p}": Case(lambda p=p: AffineCoupling(3, p, 5)) for p in PARTS},
     **{f"conditional coupling {p}": Case(lambda p=p: AffineCoupling(3, p, 5, 2)) for p in PARTS},
     **{f"bounded masked conv {s}": Case(lambda s=s: MaskedConv(2, s, 2, 3, BOUND)) for s in SWEEPS},
+    **{
+        f"masked conv {s} that sees within bounds": Case(lambda s=s: MaskedConv(2, s, 2, 3, BOUND, 0.7)) for s in SWEEPS
+    },
+    "coupling that sees within bounds": Case(lambda: AffineCoupling(3, "odd", 5, 2, BOUND, 0.7)),
     "bounded coupling": Case(lambda: AffineCoupling(3, "odd", 5, 2, BOUND)),
     "bounded multiscale": Case(lambda: small_multiscale(2, couplings=True, bound=BOUND), 2, 2),
     "last channels": Case(lambda: LastChannels(3, MaskedConv(2, "down", 2, 3))),

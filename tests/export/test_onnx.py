@@ -10,6 +10,7 @@ from onnx import TensorProto, helper
 from ipoke.bench.ways import as_we_do, by_onnx
 from ipoke.bijections.bijection import Bijection
 from ipoke.bijections.chain import masked_step
+from ipoke.bijections.coupling import AffineCoupling
 from ipoke.bijections.masked_conv import MaskedConv
 from ipoke.bijections.multiscale import LastChannels, Multiscale, factor_out
 from ipoke.errors import InputError
@@ -48,6 +49,8 @@ BIJECTIONS = {
     **{sweep: lambda sweep=sweep: MaskedConv(3, sweep, 2, COND) for sweep in ("down", "up", "right", "left")},
     "masked convolution without condition": lambda: MaskedConv(3, "up", 2),
     "bounded": lambda: MaskedConv(3, "left", 2, COND, 1.5),
+    "bounded in what it sees": lambda: MaskedConv(3, "down", 2, COND, 1.5, 0.5),
+    "coupling bounded in what it sees": lambda: AffineCoupling(4, "even", 5, COND, 1.5, 0.5),
     "step as the paper's": lambda: step(5, COND, None, None),
     "lean step": lambda: step(4, COND, COND, 2.0),
     "last channels": lambda: LastChannels(6, step(4, COND, None, None)),

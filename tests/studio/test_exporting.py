@@ -13,10 +13,10 @@ from PIL import Image, ImageSequence
 import ipoke
 from ipoke.drawing import finite
 from ipoke.open_picture import OpenPicture
+from ipoke.reading.carrying import carried
 from ipoke.render import film_strip, grid
 from ipoke.studio import encoding, exporting
 from ipoke.studio.answers import Answers
-from ipoke.studio.carrying import carried
 from ipoke.studio.jobs import Aside, Shared
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.pictures import Picture

@@ -1,7 +1,6 @@
 """What a machine is, and how fast it can possibly be."""
 
 import os
-import platform
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ipoke.compiled.processor import processor
 from ipoke.model import Precision
 
 PRECISIONS: dict[Precision, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -25,14 +25,6 @@ class Ceiling(NamedTuple):
     def best(self) -> float:
         """The larger of the two."""
         return max(self)
-
-
-def processor() -> str:
-    """Name the processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def available_gib() -> float:

@@ -1,12 +1,12 @@
 """Rows of a benchmark, for machines and for people."""
 
-import json
 import statistics
 from collections.abc import Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ipoke.json_text import json_text
 from ipoke.runs import write_text
 from ipoke.version import __version__
 
@@ -75,4 +75,4 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 def save(path: Path, result: dict[str, Any], command: str) -> None:
     """Write a result as JSON, with the date, the version and the command that it came of."""
     head = {"command": command, "date": date.today().isoformat(), "ipoke": __version__}
-    write_text(path, json.dumps({**head, **result}, indent=1) + "\n")
+    write_text(path, json_text({**head, **result}, indent=1) + "\n")

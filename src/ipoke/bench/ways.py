@@ -100,7 +100,7 @@ def as_we_do(name: str, model: PokeModel, precision: Precision) -> Way:
 
     steps = (
         encode,
-        lambda noise: model.to_latent(noise, kept["cond"]),
+        lambda noise: model.latent_flow.approximate_latent(noise, kept["cond"]),
         lambda z: model.autoencoder.rollout(z, model.recipe.clip.frames),
         decode,
     )

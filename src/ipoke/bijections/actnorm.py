@@ -27,12 +27,12 @@ class ActNorm(Bijection):
     def forward(self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
         """Scale, then shift."""
         x = self.checked(x, cond)
-        return x * self.log_scale.exp() + self.shift, self._log_det(x)
+        return x * self.log_scale.to(x.dtype).exp() + self.shift, self._log_det(x)
 
     def inverse(self, y: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None) -> Transformed:
         """Unshift, then unscale."""
         y = self.checked(y, cond)
-        return (y - self.shift) * (-self.log_scale).exp(), -self._log_det(y)
+        return (y - self.shift) * (-self.log_scale.to(y.dtype)).exp(), -self._log_det(y)
 
     @torch.no_grad()
     def initialise(

@@ -23,10 +23,20 @@ def split_parameters(
 def bounded(logit: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "..."]:
     r"""Keep the logit of a scale in (-bound, bound), :math:`B \tanh(a / B)`; None leaves it as it is.
 
-    With no bound the scale reaches 0, and a residual off the beaten track overflows the inverse. With 2, as in the lean
-    recipes, it stays in (0.24, 1.76).
+    With no bound the scale reaches 0. With 2, as in the lean recipes, it stays in (0.24, 1.76). That alone does not
+    keep the inverse from overflowing, because shifts grow with what conditioners see; see `seen`.
     """
     return logit if bound is None else bound * (logit / bound).tanh()
+
+
+def seen(x: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "..."]:
+    """Give what a conditioner sees of the values that it decides by: clamped to [-bound, bound]; None: as they are.
+
+    Where it sees values as they are, its shifts grow with them, and from line to line and layer to layer the inverse of
+    a residual off the beaten track grows to 1e30. Clamped, shifts and scales are bounded, and so is that growth. Values
+    within the bound, which nearly all are, are seen as they are. Differs from the original, which has no bound.
+    """
+    return x if bound is None else x.clamp(-bound, bound)
 
 
 def log_scale(logit: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

@@ -16,6 +16,11 @@ Transformed: TypeAlias = tuple[Float[Tensor, "b c h w"], Float[Tensor, " b"]]
 """The mapped tensor, and log|det| of the call that was made, in nats, summed over all dimensions."""
 
 
+def working_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
+    """Say in which precision a network inside a layer works: its weights', but float64 on values in float64."""
+    return torch.float64 if x.dtype == torch.float64 else weight.dtype
+
+
 class Bijection(nn.Module, ABC):
     """An invertible map of ``b c h w`` tensors with a log-determinant, given a condition.
 

@@ -82,15 +82,21 @@ def shared_cond_channels(layers: Sequence[Bijection]) -> int | None:
     return counts.pop() if counts else None
 
 
-def masked_unit(channels: int, width: int, cond_channels: int | None, logit_bound: float | None = None) -> Chain:
+def masked_unit(
+    channels: int,
+    width: int,
+    cond_channels: int | None,
+    logit_bound: float | None = None,
+    seen_bound: float | None = None,
+) -> Chain:
     """Masked convolutions that look down, up, right and left, an `ActNorm` after each pair."""
     return Chain(
         [
-            MaskedConv(channels, "down", width, cond_channels, logit_bound),
-            MaskedConv(channels, "up", width, cond_channels, logit_bound),
+            MaskedConv(channels, "down", width, cond_channels, logit_bound, seen_bound),
+            MaskedConv(channels, "up", width, cond_channels, logit_bound, seen_bound),
             ActNorm(channels),
-            MaskedConv(channels, "right", width, cond_channels, logit_bound),
-            MaskedConv(channels, "left", width, cond_channels, logit_bound),
+            MaskedConv(channels, "right", width, cond_channels, logit_bound, seen_bound),
+            MaskedConv(channels, "left", width, cond_channels, logit_bound, seen_bound),
             ActNorm(channels),
         ]
     )
@@ -105,6 +111,7 @@ def masked_step(
     cond_channels: int | None,
     coupling_cond_channels: int | None,
     logit_bound: float | None = None,
+    seen_bound: float | None = None,
 ) -> Chain:
     """One step: two half steps of units and couplings, the first over channel halves, the second over even and odd."""
     layers: list[Bijection] = []
@@ -112,9 +119,10 @@ def masked_step(
         layers.append(ActNorm(channels))
         if half == "halves":
             layers.append(Permutation(channels))
-        layers.extend(masked_unit(channels, masked_width, cond_channels, logit_bound) for _ in range(units))
+        layers.extend(masked_unit(channels, masked_width, cond_channels, logit_bound, seen_bound) for _ in range(units))
         parts = ("second half", "first half") if half == "halves" else ("odd", "even")
         layers.extend(
-            AffineCoupling(channels, part, coupling_width, coupling_cond_channels, logit_bound) for part in parts
+            AffineCoupling(channels, part, coupling_width, coupling_cond_channels, logit_bound, seen_bound)
+            for part in parts
         )
     return Chain(layers)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.bijections.affine import split_parameters, total
-from ipoke.bijections.bijection import Bijection, Transformed
+from ipoke.bijections.affine import seen, split_parameters, total
+from ipoke.bijections.bijection import Bijection, Transformed, working_dtype
 from ipoke.bijections.weight_norm import WeightNormConv2d
 
 Part: TypeAlias = Literal["first half", "second half", "even", "odd"]
@@ -25,6 +25,7 @@ class AffineCoupling(Bijection):
             the input they would cost nine times as much); None leaves the condition out, as the original does in all
             its couplings.
         logit_bound: Bound on the logits of the scales, see `ipoke.bijections.affine.bounded`.
+        seen_bound: Bound on what the network sees of the input, see `ipoke.bijections.affine.seen`.
     """
 
     def __init__(
@@ -34,11 +35,12 @@ class AffineCoupling(Bijection):
         width: int,
         cond_channels: int | None = None,
         logit_bound: float | None = None,
+        seen_bound: float | None = None,
     ) -> None:
         super().__init__(channels, cond_channels)
         if channels < 2:
             raise ValueError(f"AffineCoupling: channels: got {channels}, expected at least 2")
-        self.logit_bound = logit_bound
+        self.logit_bound, self.seen_bound = logit_bound, seen_bound
         self.transformed, self.kept = _parts(channels, transformed)
         count = len(range(channels)[self.transformed])
         self.conv = nn.Conv2d(channels - count, width, 3, padding=1, bias=False)
@@ -77,10 +79,13 @@ class AffineCoupling(Bijection):
         return self._with_part(x, mapped.detach()), self._with_part(gradient - of_seen, of_part)
 
     def _shift_and_log_scale(self, x: Tensor, part: Tensor, cond: Tensor | None) -> tuple[Tensor, Tensor]:
-        hidden = self.conv(x[:, self.kept].to(self.conv.weight.dtype))
+        dtype = working_dtype(x, self.conv.weight)
+        hidden = F.conv2d(seen(x[:, self.kept], self.seen_bound).to(dtype), self.conv.weight.to(dtype), padding=1)
         if self.cond_channels is not None and cond is not None:
             hidden = torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
-        return split_parameters(self.project(F.elu(self.mix(F.elu(hidden)))), part, self.logit_bound)
+        return split_parameters(
+            self.project(F.elu(F.conv2d(F.elu(hidden), self.mix.weight.to(dtype)))), part, self.logit_bound
+        )
 
     def _with_part(self, x: Tensor, part: Tensor) -> Tensor:
         result = x.clone()

@@ -5,6 +5,7 @@ normalised, laid out and packed beforehand, and where there is a C compiler, a m
 and a coupling is three matrix products. The values are the same, up to rounding.
 """
 
+import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ipoke.bijections.actnorm import ActNorm
+from ipoke.bijections.affine import seen as seen_values
 from ipoke.bijections.bijection import Bijection
 from ipoke.bijections.chain import Chain
 from ipoke.bijections.coupling import AffineCoupling
@@ -147,7 +149,12 @@ class _UndoMaskedConv:
         self.fixed = (
             *WALKS[layer.sweep],
             *(channels, hidden_padded, 2 * half, self.kernel.data_ptr(), self.project.data_ptr()),
-            *(layer.logit_bound or 0.0, self.scratch.data_ptr(), self.scratch[lines:].data_ptr()),
+            *(
+                layer.logit_bound or 0.0,
+                layer.seen_bound or math.inf,
+                self.scratch.data_ptr(),
+                self.scratch[lines:].data_ptr(),
+            ),
         )
 
     def __call__(self, x: Tensor, known: Tensor) -> None:
@@ -205,7 +212,7 @@ class _UndoCoupling:
         self.project = _plain(layer.project.weight()).permute(2, 3, 0, 1).flatten(0, 2).to(self.dtype)
         self.bias = _plain(layer.project.bias).clone()
         self.scratch = torch.empty(SIDE**2 * (9 + 2 * count))
-        self.bound = layer.logit_bound or 0.0
+        self.bound, self.seen_bound = layer.logit_bound or 0.0, layer.seen_bound
         self.in_rows = not self.narrow and width >= PACKED_FROM and _can_pack()
         self.mix = mix[:, :width].contiguous()
         if self.in_rows:
@@ -213,7 +220,10 @@ class _UndoCoupling:
 
     def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
         patches = torch.empty(len(seen), self.conv.shape[1], dtype=self.dtype)
-        self.functions.neighbourhoods(patches.data_ptr(), self.narrow, x.data_ptr(), x.shape[3], len(x), *self.kept)
+        visible = seen_values(x, self.seen_bound)
+        self.functions.neighbourhoods(
+            *(patches.data_ptr(), self.narrow, visible.data_ptr(), x.shape[3], len(x), *self.kept)
+        )
         hidden = self._in_rows(patches, seen).T if self.in_rows else self._in_columns(patches, seen)
         taps = self.project @ hidden
         self.functions.undo_coupling(

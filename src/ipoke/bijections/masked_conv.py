@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.bijections.affine import bounded, log_scale, split_parameters, total
-from ipoke.bijections.bijection import Bijection, Transformed
+from ipoke.bijections.affine import bounded, log_scale, seen, split_parameters, total
+from ipoke.bijections.bijection import Bijection, Transformed, working_dtype
 from ipoke.bijections.weight_norm import WeightNormConv2d
 
 Sweep: TypeAlias = Literal["down", "up", "right", "left"]
@@ -36,6 +36,7 @@ class MaskedConv(Bijection):
         width: Hidden channels, as a multiple of ``channels``.
         cond_channels: Channels of the condition; None for an unconditional layer.
         logit_bound: Bound on the logits of the scales, see `ipoke.bijections.affine.bounded`.
+        seen_bound: Bound on what the network sees of the input, see `ipoke.bijections.affine.seen`.
     """
 
     def __init__(
@@ -45,10 +46,11 @@ class MaskedConv(Bijection):
         width: int,
         cond_channels: int | None = None,
         logit_bound: float | None = None,
+        seen_bound: float | None = None,
     ) -> None:
         super().__init__(channels, cond_channels)
         self.sweep: Sweep = sweep
-        self.logit_bound = logit_bound
+        self.logit_bound, self.seen_bound = logit_bound, seen_bound
         hidden = width * channels
         size = (2, 3) if sweep in ("down", "up") else (3, 2)
         self.conv = nn.Conv2d(channels, hidden, size, bias=False)
@@ -61,7 +63,8 @@ class MaskedConv(Bijection):
         return x * log_s.exp() + shift, total(log_s)
 
     def _hidden(self, x: Tensor, cond: Tensor | None) -> Float[Tensor, "b k2 h w"]:
-        hidden = self.conv(F.pad(x, PADDING[self.sweep]))
+        given = F.pad(seen(x, self.seen_bound), PADDING[self.sweep])
+        hidden = F.conv2d(given, self.conv.weight.to(working_dtype(x, self.conv.weight)))
         if self.cond_channels is None or cond is None:
             return hidden
         return torch.cat([hidden, cond.to(hidden.dtype)], dim=1)
@@ -74,7 +77,7 @@ class MaskedConv(Bijection):
         y = self.checked(y, cond)
         batch, channels = y.shape[:2]
         known, hidden_weight = self._known_part(y, cond)
-        neighbours = self._neighbour_weights()
+        neighbours = self._neighbour_weights(y.dtype)
         hidden = pending = torch.zeros((), dtype=y.dtype, device=y.device)
         solved, logits = [], []
         for parameters in known:
@@ -83,7 +86,8 @@ class MaskedConv(Bijection):
             half, negative_logit = parameters.chunk(2, dim=1)
             negative_logit = bounded(negative_logit, self.logit_bound)
             x = torch.addcmul(half, half, negative_logit.exp())  # (y - t) / s, for 1 / s = (1 + exp(-a)) / 2
-            patches = F.pad(x.view(batch, -1, channels), (0, 0, 1, 1)).unfold(1, 3, 1).reshape(len(x), -1)
+            visible = seen(x, self.seen_bound).view(batch, -1, channels)
+            patches = F.pad(visible, (0, 0, 1, 1)).unfold(1, 3, 1).reshape(len(x), -1)
             near, far = (patches @ neighbours).chunk(2, dim=1)
             hidden, pending = near + pending, far
             solved.append(x)
@@ -115,11 +119,13 @@ class MaskedConv(Bijection):
         slope = torch.where(hidden > 0, 1.0, hidden.exp()).to(x.dtype)
         mix = self.project.weight()[:, : self.conv.out_channels].to(x.dtype)
         kernel, back = self.conv.weight.to(x.dtype), [-side for side in PADDING[self.sweep]]
+        sees = 1.0 if self.seen_bound is None else (x.abs() <= self.seen_bound).to(x.dtype)
         start = carried = gradient / scale
         lines = x.shape[2] if self.sweep in ("down", "up") else x.shape[3]
         for _ in range(lines - 1):
             of_hidden = F.conv_transpose2d(torch.cat([carried, carried * of_logit], dim=1), mix) * slope
-            before, carried = carried, start - F.pad(F.conv_transpose2d(of_hidden, kernel), back) / scale
+            of_lines = F.pad(F.conv_transpose2d(of_hidden, kernel), back) * sees
+            before, carried = carried, start - of_lines / scale
             if tolerance and (carried - before).abs().amax() <= tolerance * carried.abs().amax():
                 break
         return x * scale + shift, carried
@@ -149,9 +155,10 @@ class MaskedConv(Bijection):
         shift_weight, logit_weight = hidden_weight.flatten(1).T.chunk(2, dim=1)
         return self._to_lines(known), torch.cat([-0.5 * shift_weight, -logit_weight], dim=1)
 
-    def _neighbour_weights(self) -> Float[Tensor, "three_c two_hidden"]:
+    def _neighbour_weights(self, dtype: torch.dtype) -> Float[Tensor, "three_c two_hidden"]:
         """Give the kernel as one matrix from three neighbours of a line to what the next two lines receive from it."""
-        kernel = self.conv.weight if self.sweep in ("down", "up") else self.conv.weight.transpose(2, 3)
+        weight = self.conv.weight.to(dtype)
+        kernel = weight if self.sweep in ("down", "up") else weight.transpose(2, 3)
         kernel = kernel.flip(2) if self.sweep in ("up", "left") else kernel
         far, near = kernel.unbind(2)
         return torch.cat([near.flatten(1), far.flatten(1)]).T

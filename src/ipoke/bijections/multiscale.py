@@ -130,7 +130,12 @@ class Multiscale(Bijection):
 
 
 def factor_out(
-    channels: int, drop: int, width: int, cond_channels: int | None, logit_bound: float | None = None
+    channels: int,
+    drop: int,
+    width: int,
+    cond_channels: int | None,
+    logit_bound: float | None = None,
+    seen_bound: float | None = None,
 ) -> Chain:
     """Prepare the split of the last ``drop`` channels: predict them from the others, normalise them, and mix.
 
@@ -140,7 +145,7 @@ def factor_out(
     return Chain(
         [
             Permutation(channels),
-            AffineCoupling(channels, drop, width, cond_channels, logit_bound),
+            AffineCoupling(channels, drop, width, cond_channels, logit_bound, seen_bound),
             LastChannels(channels, ActNorm(drop)),
             Permutation(channels),
         ]

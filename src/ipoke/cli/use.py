@@ -1,7 +1,8 @@
 """The commands that use a model."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -10,8 +11,11 @@ from ipoke.cli.arguments import device_of, numbers, spare
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
 from ipoke.settings import recipe_names
-from ipoke.terminal import out, progress_bar
+from ipoke.terminal import err, out, progress_bar
 from ipoke.version import __version__
+
+if TYPE_CHECKING:
+    from ipoke.model import PokeModel
 
 
 @app.command(group=USE, sort_key=1)
@@ -47,7 +51,8 @@ def poke(
 ) -> None:
     """Sample what could happen when a picture is poked.
 
-    The sampling is noted beside the answer, in a session file ending in .json, and can be replayed to the same bytes.
+    The sampling is noted beside the answer, in a session file ending in .json. Replayed on the same machine with the
+    same versions it gives the same bytes, by any number of threads; elsewhere it is said if pixels differ.
 
     Args:
         image: Any picture; pokes are given in its pixels, x to the right and y down from its top left.
@@ -55,7 +60,7 @@ def poke(
         pins: A place x,y that is asked to stay. May be given several times.
         out_file: .webp, .gif and .mp4 play (several samples side by side), .png is a film strip.
         samples: How many clips to draw.
-        seed: Of all chance; sample i is the same for any number of samples.
+        seed: Of all chance; sample i is the same for any number of samples and of threads.
         temperature: 1 samples what the model believes; lower is less surprising, 0 its mode.
         as_drawn: Leave samples as the latent flow draws them, instead of pulling them until poked points arrive.
         model: Bundled name, run directory or .safetensors file.
@@ -63,7 +68,8 @@ def poke(
     """
     from ipoke.data.images import read_image
     from ipoke.model import load
-    from ipoke.session import check_ending, reopen, sample, start_session, write_answer, write_samples
+    from ipoke.open_picture import told_redraws
+    from ipoke.session import check_ending, reopen, sample, start_session, unlike, write_answer, write_samples
 
     check_ending(out_file)
     with progress_bar("sampling") as report:
@@ -91,12 +97,15 @@ def poke(
         else:
             raise InputError("image: got none, expected the path of a picture or --replay SESSION.json")
         report(1, 2)
-        clips = sample(session, loaded, picture)
+        clips, noted = sample(session, loaded, picture)
         if replay is None:
-            write_answer(out_file, clips, session)
+            write_answer(out_file, clips, noted)
         else:
             write_samples(out_file, clips, session.poke_list())
         report(2, 2)
+    said = unlike(session, noted) if replay is not None else None
+    for words in (*told_redraws(noted.draws or ()), *([said] if said else [])):
+        err.print(words)
     out.print(f"wrote {out_file}")
 
 
@@ -250,6 +259,20 @@ def _about_here() -> list[tuple[str, str]]:
     ]
 
 
+def _round_trips(model: "PokeModel") -> Iterator[tuple[str, str]]:
+    """Say how exactly residuals come back, r to z to r, under the bundled stills."""
+    import torch
+
+    from ipoke.metrics.round_trips import measure_round_trips
+    from ipoke.model import bundled_stills
+    from ipoke.round_trip import SCALES
+
+    conds = torch.cat([model.open(still).condition([]) for still in bundled_stills().values()])
+    for scale, found in zip(SCALES, measure_round_trips(model, conds).values(), strict=True):
+        worst = found.reason if found.value is None else f"{found.value:.1e} {found.unit}, worst of {found.n}"
+        yield f"round trip, {scale}x", worst or ""
+
+
 def _about_model(name: str) -> list[tuple[str, str]]:
     from ipoke.model import load
     from ipoke.settings import LATENT_SIDE
@@ -267,5 +290,6 @@ def _about_model(name: str) -> list[tuple[str, str]]:
         ("latent", f"{recipe.latent_channels} x {side} x {side} = {recipe.latent_channels * side**2} dimensions"),
         *((title, f"{sum(p.numel() for p in part.parameters()):,} parameters") for title, part in parts),
         ("weights sha256", model.sha256),
+        *_round_trips(model),
         *model.facts.items(),
     ]

@@ -178,10 +178,12 @@ void undo_coupling(
    weights; project hidden x (shifts, then logits). Hidden is padded with zeros to a multiple of
    BLOCK, shifts and logits to multiples of 16.
    known: (shifts, logits) that need no solved line, `known_stride` apart.
+   seen: bound on what is seen of solved lines.
    lines: (SIDE + 2) x (SIDE + 2) x channels, work: SIDE x (hidden + outs), scratch. */
 void undo_masked_conv(
     float *x, long x_stride, long batch, const float *known, long known_stride, int first, int step, int across,
-    int channels, int hidden, int outs, const float *conv, const float *project, float bound, float *lines, float *work
+    int channels, int hidden, int outs, const float *conv, const float *project, float bound, float seen, float *lines,
+    float *work
 ) {
     const int width = (SIDE + 2) * channels, half = outs / 2;
     float *features = work, *parameters = work + SIDE * hidden;
@@ -207,7 +209,10 @@ void undo_masked_conv(
                     found[half + c] += logits[c];
                 }
                 inverse_scales(found + half, half, bound);
-                for (int c = 0; c < channels; c++) value[c] = solved[c] = (value[c] - found[c]) * found[half + c];
+                for (int c = 0; c < channels; c++) {
+                    value[c] = (value[c] - found[c]) * found[half + c];
+                    solved[c] = value[c] > seen ? seen : value[c] < -seen ? -seen : value[c];
+                }
             }
         }
     }

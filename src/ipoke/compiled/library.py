@@ -49,7 +49,7 @@ class Compiled(ctypes.CDLL):
             "undo_masked_conv": (
                 *(pointer, long, long, pointer, long),
                 *[integer] * 6,
-                *(pointer, pointer, real, pointer, pointer),
+                *(pointer, pointer, real, real, pointer, pointer),
             ),
         }
         types["move_scratch"] = (integer,)

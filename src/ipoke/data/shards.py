@@ -5,7 +5,6 @@ A segment with key K is up to four neighbours in a shard, as WebDataset readers 
 ``K.extra.npz`` (arrays of the simulator).
 """
 
-import json
 import math
 import os
 import tarfile
@@ -21,6 +20,7 @@ from ipoke.data.clip_rows import ClipSetSettings, Ending, MemberRow, Segment, Se
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.errors import InputError
 from ipoke.files import reason
+from ipoke.json_text import json_text
 from ipoke.reading.regular import regular_file
 
 BLOCK = tarfile.BLOCKSIZE
@@ -70,7 +70,7 @@ def segment_members(settings: ClipSetSettings, source: SourceRow, key: str, segm
     }
     members = {
         "mp4": encode_mp4(segment.frames, Fraction(source.fps or 25).limit_denominator(65535)),
-        "json": json.dumps(about, sort_keys=True).encode(),
+        "json": json_text(about, sort_keys=True).encode(),
         "flow.npz": arrays_to_npz({"optical_flow": fixed_point(segment.optical_flow)}),
     }
     if segment.arrays:

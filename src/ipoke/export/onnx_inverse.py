@@ -77,7 +77,8 @@ class InverseGraph:
         kept, transformed = channels[layer.kept], channels[layer.transformed]
         others, part = self._channels(y, kept), self._channels(y, transformed)
         width = layer.conv.out_channels
-        hidden = self._add("Elu", self._convolved(others, layer.conv.weight, padding=1))
+        visible = self._seen_of(others, layer.seen_bound, self.nodes)
+        hidden = self._add("Elu", self._convolved(visible, layer.conv.weight, padding=1))
         mixed = self._convolved(hidden, layer.mix.weight[:, :width])
         if layer.cond_channels is not None:
             mixed = self._add("Add", mixed, self._convolved(self._seen, layer.mix.weight[:, width:]))
@@ -121,7 +122,8 @@ class InverseGraph:
         said = self._add("Conv", features, self._weight(project), into=nodes)
         said = self._add("Add", said, known, into=nodes)
         solved = self._solved(y, said, layer.logit_bound, nodes)
-        given = self._add("Conv", solved, self._weight(neighbours), into=nodes, pads=[1, 1])
+        visible = self._seen_of(solved, layer.seen_bound, nodes)
+        given = self._add("Conv", visible, self._weight(neighbours), into=nodes, pads=[1, 1])
         near, far = self._name(), self._name()
         nodes.append(helper.make_node("Split", [given], [near, far], axis=1, num_outputs=2))
         following = self._add("Add", near, pending, into=nodes)
@@ -143,6 +145,12 @@ class InverseGraph:
         inverse = self._add("Exp", self._add("Neg", logit, into=into), into=into)
         scale = self._add("Add", self._add("Mul", inverse, half, into=into), half, into=into)
         return self._add("Mul", self._add("Sub", y, shift, into=into), scale, into=into)
+
+    def _seen_of(self, values: str, bound: float | None, into: list[onnx.NodeProto]) -> str:
+        """Clamp values to what a conditioner sees of them."""
+        if bound is None:
+            return values
+        return self._add("Clip", values, *(self._weight(torch.tensor(end)) for end in (-bound, bound)), into=into)
 
     def _zero_lines(self, hidden: int) -> str:
         """Give features of a line of which nothing is known, one per residual."""

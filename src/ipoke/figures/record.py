@@ -1,12 +1,12 @@
 """The numbers that go with a figure."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ipoke.clip_sampler import ClipSampler
 from ipoke.data.clips import ClipSet
+from ipoke.json_text import json_text
 from ipoke.metrics.statistics import Estimate
 from ipoke.runs import write_text
 
@@ -42,4 +42,4 @@ def write_record(
         "metrics": {name: estimate._asdict() for name, estimate in metrics.items()},
         "rows": list(rows),
     }
-    write_text(path, json.dumps(record, indent=1) + "\n")
+    write_text(path, json_text(record, indent=1) + "\n")

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from ipoke.autoencoder.clip_encoder import sample_posterior
 from ipoke.autoencoder.lpips import MISSING as LPIPS_MISSING
@@ -38,10 +39,13 @@ from ipoke.metrics.measure import (
 from ipoke.metrics.protocol import Protocol
 from ipoke.metrics.questions import Question, is_simulated, questions_of
 from ipoke.metrics.report import Report, summarise, write_report
+from ipoke.metrics.round_trips import measure_round_trips
 from ipoke.metrics.rows import Rows
 from ipoke.model import PokeModel
 from ipoke.render import film_strip
 
+STILLS = 4
+"""Stills, with their pokes, under which it is measured how exactly residuals come back."""
 STRIPS = 8
 """Film strips that go with a report."""
 OF_MOTION = (
@@ -145,6 +149,8 @@ def evaluate(
             missing | work.reasons,
             seed=settings.seed,
         )
+        if isinstance(sampler, PokeModel):
+            report.metrics.update(measure_round_trips(sampler, conditions(sampler, test, _spread(questions, STILLS))))
         write_report(report, out)
     return report
 
@@ -265,6 +271,12 @@ def _in_threads(
 def _spread(questions: Sequence[Question], count: int) -> list[Question]:
     chosen = np.unique(np.linspace(0, len(questions) - 1, min(count, len(questions))).round().astype(int))
     return [questions[index] for index in chosen]
+
+
+@torch.no_grad()
+def conditions(model: PokeModel, test: ClipSet, questions: Sequence[Question]) -> Float[torch.Tensor, "b k 8 8"]:
+    """Encode the stills and pokes of questions."""
+    return torch.cat([model.open(test.clip(one.clip)[0]).condition(one.first_pokes()) for one in questions])
 
 
 @torch.no_grad()

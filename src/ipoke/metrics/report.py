@@ -1,6 +1,5 @@
 """From rows to report.json and report.md: every metric by its name, with an interval, or why there is none."""
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ipoke.errors import InputError
+from ipoke.json_text import json_text
 from ipoke.metrics.calibration import (
     RankFlatness,
     coverage,
@@ -22,7 +22,8 @@ from ipoke.metrics.calibration import (
     spread_error_ratio,
 )
 from ipoke.metrics.frechet import frechet_interval
-from ipoke.metrics.statistics import Estimate, estimate, unavailable
+from ipoke.metrics.round_trips import ABOUT_ROUND_TRIPS
+from ipoke.metrics.statistics import Estimate, estimate, finite, unavailable
 from ipoke.runs import write_text
 
 
@@ -118,7 +119,8 @@ def summarise(
         metric = "fvd_i3d" if name == "i3d" else f"frechet_{name}"
         pairs = [row["features"][name] for row in rows if name in row["features"]]
         metrics[metric] = _frechet(pairs, seed) if pairs else unavailable("", why(metric))
-    return Report(facts, metrics | _of_clouds(clouds, of_clouds, why), *_ranks(clouds, seed))
+    metrics |= _of_clouds(clouds, of_clouds, why)
+    return Report(facts, {name: finite(found) for name, found in metrics.items()}, *_ranks(clouds, seed))
 
 
 def _frechet(pairs: Sequence[Sequence[Sequence[float]]], seed: int) -> Estimate:
@@ -211,7 +213,7 @@ def write_report(report: Report, out: Path) -> None:
             "by_chance": report.flatness.by_chance,
             "p": report.flatness.p,
         }
-    write_text(out / "report.json", json.dumps(whole, indent=2) + "\n")
+    write_text(out / "report.json", json_text(whole, indent=2) + "\n")
     write_text(out / "report.md", "\n".join(report_lines(report)) + "\n")
 
 
@@ -228,7 +230,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield ""
     yield "| metric | value | 95 % interval over clips | n | |"
     yield "|---|--:|---|--:|---|"
-    about = {metric.name: metric.about for metric in (*FIGURES, *CLOUD_FIGURES)} | ABOUT
+    about = {metric.name: metric.about for metric in (*FIGURES, *CLOUD_FIGURES)} | ABOUT | ABOUT_ROUND_TRIPS
     missing: dict[str, list[str]] = {}
     for name, metric in report.metrics.items():
         if metric.value is None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from ipoke.errors import InputError
 from ipoke.files import append_lines, refuse_links, refuse_pipes
+from ipoke.json_text import json_text
 from ipoke.runs import write_text
 
 
@@ -39,11 +40,11 @@ class Rows:
         Raises:
             InputError: The disk is full or the folder cannot be written.
         """
-        lines = "".join(json.dumps({"clip": clip, **row}) + "\n" for clip, row in measured.items())
+        lines = "".join(json_text({"clip": clip, **row}) + "\n" for clip, row in measured.items())
         if self._is_begun:
             append_lines(self.path, lines)
         else:
-            write_text(self.path, json.dumps(self.facts) + "\n" + lines)
+            write_text(self.path, json_text(self.facts) + "\n" + lines)
         self._is_begun = True
         self.by_clip |= measured
 

@@ -1,5 +1,6 @@
 """From figures per clip to one figure with its uncertainty."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +23,23 @@ class Estimate(NamedTuple):
     reason: str | None = None
 
 
+def finite(found: Estimate) -> Estimate:
+    """Give an estimate whose numbers are finite, or that there is none and why."""
+    wrong = [name for name in ("value", "low", "high") if not math.isfinite(getattr(found, name) or 0.0)]
+    if not wrong:
+        return found
+    said = ", ".join(f"its {name} is {getattr(found, name)}" for name in wrong)
+    return unavailable(found.unit, f"not finite: {said} over {found.n}")
+
+
 def estimate(values: Figures, unit: str, *, median: bool = False, seed: int = 0) -> Estimate:
     """Average figures of clips (or take the median), with a percentile bootstrap over clips (1,000 draws)."""
     array = np.asarray(values, np.float64)
     if len(array) == 0:
         return unavailable(unit, "no clip of the split allows this measurement")
+    wrong = int((~np.isfinite(array)).sum())
+    if wrong:
+        return unavailable(unit, f"not finite in {wrong} of {len(array)} clips")
     summary = np.median if median else np.mean
     low, high = np.percentile(summary(array[_draws(len(array), seed)], axis=1), [2.5, 97.5])
     return Estimate(float(summary(array)), float(low), float(high), len(array), unit)

@@ -1,10 +1,10 @@
 """The paper's tables: several methods on the same questions, with their differences clip by clip."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ipoke.json_text import json_text
 from ipoke.metrics.report import FIGURES, Report, interval, number
 from ipoke.metrics.rows import read_rows
 from ipoke.metrics.statistics import Estimate, paired_difference
@@ -58,7 +58,7 @@ def write_table(which: TableNumber, reports: Mapping[str, Report], out: Path) ->
             for label, report in reports.items()
         },
     }
-    write_text(out / "report.json", json.dumps(whole, indent=2) + "\n")
+    write_text(out / "report.json", json_text(whole, indent=2) + "\n")
     write_text(out / "report.md", "\n".join(lines) + "\n")
     return lines
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from PIL import Image, PngImagePlugin
 
+from ipoke.json_text import json_text
 from ipoke.reading.formats import PICTURES
 
 MARK = b"ipoke-studio-1\n"
@@ -106,7 +107,7 @@ def _in_text(file: bytes) -> bytes | None:
 def _in_tracks(file: bytes) -> bytes | None:
     if len(file) > LARGEST_TRACKS:
         return None
-    return json.dumps(json.loads(file)["session"]).encode()
+    return json_text(json.loads(file)["session"]).encode()
 
 
 def _in_comment(file: bytes) -> bytes | None:

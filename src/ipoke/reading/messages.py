@@ -7,6 +7,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from jaxtyping import UInt8
 
+from ipoke.json_text import json_text
+
 LENGTHS = struct.Struct("<II")
 """Bytes of the facts, bytes of the pixels."""
 START, END = b"S", b"E"
@@ -38,7 +40,7 @@ def write_message(file: BinaryIO, facts: dict[str, Any], pixels: UInt8[np.ndarra
     """Write one message."""
     if pixels is not None:
         facts = facts | {"shape": pixels.shape}
-    text = json.dumps(facts, allow_nan=False).encode()
+    text = json_text(facts).encode()
     file.write(LENGTHS.pack(len(text), 0 if pixels is None else pixels.nbytes) + text)
     if pixels is not None:
         file.write(np.ascontiguousarray(pixels).data)

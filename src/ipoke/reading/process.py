@@ -7,7 +7,6 @@ with whatever it started when it is late, when nobody wants its results any more
 
 import contextlib
 import io
-import json
 import os
 import signal
 import tempfile
@@ -19,6 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ipoke.errors import InputError
+from ipoke.json_text import json_text
 from ipoke.reading.bounds import Bounds
 from ipoke.reading.messages import GarbledError, read_message
 from ipoke.reading.nursery import start
@@ -59,7 +59,7 @@ class Opening:
         try:
             _enlarge(reading)
             with _as_file(source) as file:
-                self._process = start(json.dumps(request).encode(), file.fileno(), writing)
+                self._process = start(json_text(request).encode(), file.fileno(), writing)
         except BaseException:
             self._results.close()
             raise

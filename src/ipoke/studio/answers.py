@@ -211,7 +211,7 @@ def _asked(question: Question, residuals: list[Residual]) -> Asked:
 def singly(drawn: Drawn) -> list[Drawn]:
     """Take clips that were drawn together apart."""
     rows = [slice(row, row + 1) for row in range(len(drawn.z))]
-    return [Drawn(drawn.r[row], drawn.z[row], drawn.cond, drawn.states[row]) for row in rows]
+    return [Drawn(drawn.r[row], drawn.z[row], drawn.cond, drawn.states[row], drawn.draws[row]) for row in rows]
 
 
 def jpeg(image: UInt8[np.ndarray, "h w 3"]) -> bytes:

@@ -4,7 +4,6 @@ uvicorn waits for headers and for readers without end, and accepts connections u
 """
 
 import asyncio
-import json
 import logging
 import os
 import resource
@@ -19,6 +18,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ipoke.errors import InputError
+from ipoke.json_text import json_text
 from ipoke.studio.guard import HEADERS, HELD_BACK
 from ipoke.studio.limits import CONNECTION_LIMITS, ConnectionLimits
 from ipoke.studio.visitors import address_of
@@ -187,7 +187,7 @@ class Connection(H11Protocol):
 
 def refusal(status: int, words: str) -> bytes:
     """Write a whole answer that closes the connection."""
-    body = json.dumps({"error": words}).encode()
+    body = json_text({"error": words}).encode()
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **HEADERS}
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body

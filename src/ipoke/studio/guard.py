@@ -1,12 +1,12 @@
 """Who may ask: visitors of the page itself, on this machine, or those who have the token; and what pages may do."""
 
-import json
 import logging
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ipoke.json_text import json_text
 from ipoke.studio.tokens import Token
 from ipoke.studio.visitors import address_of
 
@@ -65,7 +65,7 @@ class Guard:
                 raise
             refusal = 500, "something went wrong here; other calls may work"
         status, words = refusal
-        body = json.dumps({"error": words}).encode()
+        body = json_text({"error": words}).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -1,9 +1,9 @@
 """JSON that every reader takes: no number in it is infinite or none."""
 
-import json
 import math
 from typing import Any
 
+from ipoke.json_text import json_text
 from ipoke.studio.problem import Problem
 
 
@@ -14,7 +14,7 @@ def written(value: Any) -> bytes:
         Problem: A number is not finite.
     """
     try:
-        return json.dumps(value, allow_nan=False).encode()
+        return json_text(value).encode()
     except ValueError as error:
         raise Problem(500, "the answer holds a number that is not finite; take another seed, or other pokes") from error
 

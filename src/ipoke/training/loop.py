@@ -18,6 +18,7 @@ from torch.optim import Adam
 from ipoke.data.batches import Batch
 from ipoke.data.images import write_png
 from ipoke.errors import InputError
+from ipoke.json_text import json_text
 from ipoke.runs import Run, read_tensors, write_tensors
 from ipoke.settings import settings_key, stage_stream
 from ipoke.training.outliers import Outliers
@@ -236,7 +237,7 @@ class Loop:
                     tensors[f"outliers/{player}"] = self.outliers[player].state()
             metadata = {
                 "clips": str(self.clips),
-                "finished": json.dumps(finished),
+                "finished": json_text(finished),
                 "seconds": f"{self.seconds:.1f}",
             }
             write_tensors(self.run.checkpoint(self.stage.name), _unshared(tensors), metadata)
