@@ -12,6 +12,7 @@ from ipoke.data.images import is_animated
 from ipoke.data.video import VIDEO_ENDINGS, frame_files, natural_key
 from ipoke.errors import InputError
 from ipoke.files import reason
+from ipoke.reading.regular import open_regular, regular_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +46,8 @@ def find_videos(inputs: Sequence[Path]) -> tuple[list[FoundVideo], list[IgnoredF
         if given.is_dir():
             found, others = find_in_folder(given)
             ignored += others
-        elif given.exists():
-            found = [FoundVideo(given, given.name)]
         else:
-            raise InputError(f"{given}: no such file or folder; check the path")
+            found = [FoundVideo(regular_file(given, "video"), given.name)]
         for video in found:
             videos.setdefault(video.path.resolve(), video)
     if not videos:
@@ -93,8 +92,10 @@ def _find_in(folder: Path, ignored: list[IgnoredFile]) -> Iterator[FoundVideo]:
     top = folder.resolve().name
     for where, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-        names = sorted((name for name in files if not name.startswith(".")), key=natural_key)
         here = Path(where)
+        seen = sorted((name for name in files if not name.startswith(".")), key=natural_key)
+        names = [name for name in seen if (here / name).is_file()]
+        ignored.extend(IgnoredFile(here / name, "a pipe, a device or a socket") for name in seen if name not in names)
         videos = [name for name in names if _is_video(here / name)]
         stills = [file.name for file in frame_files(here) if file.name not in videos]
         is_one_video = not videos and len(stills) > 1
@@ -129,7 +130,7 @@ def content_sha256(path: Path) -> str:
         for file in frame_files(path) if is_folder else [path]:
             if is_folder:
                 digest.update(file.name.encode() + b"\0")
-            with file.open("rb") as content:
+            with open_regular(file, "video") as content:
                 while chunk := content.read(2**20):
                     digest.update(chunk)
     except OSError as error:

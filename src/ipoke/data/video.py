@@ -98,7 +98,11 @@ def _rate_of(facts: dict[str, Any], default: float) -> float:
 def frame_files(folder: Path) -> list[Path]:
     """List the images of a folder in natural order (2 before 10)."""
     return sorted(
-        (file for file in folder.iterdir() if file.suffix.lower() in FRAME_ENDINGS and not file.name.startswith(".")),
+        (
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in FRAME_ENDINGS and not file.name.startswith(".") and file.is_file()
+        ),
         key=lambda file: natural_key(file.name),
     )
 
