@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ipoke.studio.problem import one_line
 from ipoke.studio.tokens import Token
 from ipoke.studio.visitors import address_of
 
@@ -60,7 +61,7 @@ class Guard:
                 await self.app(scope, receive, send_with_headers)
                 return
         except Exception:
-            _log.exception("%s: could not be answered", scope["path"][:80])
+            _log.exception("%s: could not be answered", one_line(scope["path"], 80))
             if has_begun:
                 raise
             refusal = 500, "something went wrong here; other calls may work"
