@@ -1,6 +1,5 @@
 """Who may ask: visitors of the page itself, on this machine, or those who have the token; and what pages may do."""
 
-import json
 import logging
 from urllib.parse import urlsplit
 
@@ -10,6 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from ipoke.studio.problem import one_line
 from ipoke.studio.tokens import Token
 from ipoke.studio.visitors import address_of
+from ipoke.studio.writing import written
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 HEADERS = {
@@ -66,7 +66,7 @@ class Guard:
                 raise
             refusal = 500, "something went wrong here; other calls may work"
         status, words = refusal
-        body = json.dumps({"error": words}).encode()
+        body = written({"error": words})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

@@ -2,7 +2,6 @@
 
 import base64
 import binascii
-import json
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator
@@ -12,6 +11,7 @@ from ipoke.residual_terms import Given, Residual, Term
 from ipoke.settings import Section
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem, one_line
+from ipoke.studio.writing import is_finite, written
 
 PictureId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Number = Annotated[float, Field(ge=-1e5, le=1e5)]
@@ -19,7 +19,9 @@ OneTerm = tuple[Annotated[int, Field(ge=0, lt=2**53)], Annotated[int, Field(ge=0
 
 
 def _writable(history: Any) -> Any:
-    size = len(json.dumps(history, allow_nan=False))
+    if not is_finite(history):
+        raise ValueError("got a number that is not finite")
+    size = len(written(history))
     if size > LIMITS.history_bytes:
         raise ValueError(f"got {size} bytes, expected at most {LIMITS.history_bytes}")
     return history

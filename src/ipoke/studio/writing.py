@@ -1,6 +1,7 @@
 """JSON that every reader takes: no number in it is infinite or none."""
 
 import json
+import math
 from typing import Any
 
 from ipoke.studio.problem import Problem
@@ -12,7 +13,20 @@ def written(value: Any) -> bytes:
     Raises:
         Problem: A number is not finite.
     """
-    try:
-        return json.dumps(value, allow_nan=False).encode()
-    except ValueError as error:
-        raise Problem(500, "the answer holds a number that is not finite; take another seed, or other pokes") from error
+    if not is_finite(value):
+        raise Problem(500, "the answer holds a number that is not finite; take another seed, or other pokes")
+    return json.dumps(value, allow_nan=False).encode()
+
+
+def is_finite(value: Any) -> bool:
+    """Tell whether all numbers in a value of JSON are finite."""
+    left = [value]
+    while left:
+        one = left.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            return False
+        if isinstance(one, (list, tuple)):
+            left.extend(one)
+        elif isinstance(one, dict):
+            left.extend(one.values())
+    return True
