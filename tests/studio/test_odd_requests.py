@@ -1,6 +1,7 @@
 """Requests that nobody sends on purpose: each is answered in one line, with all headers, and never by a 500."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from ipoke.studio.guard import HEADERS
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
-from ipoke.studio.writing import is_finite, written
+from ipoke.studio.writing import written
 
 ONE = {"picture": "still", "pokes": [], "residuals": [[[7, 0, 1]]]}
 
@@ -139,21 +140,22 @@ def test_numbers_that_are_not_finite_never_leave(client, studio, monkeypatch):
         written({"a": [float("nan")]})
 
 
-@given(
-    st.recursive(
-        st.none() | st.integers() | st.floats() | st.text(max_size=3),
-        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
-        max_leaves=8,
-    )
+@pytest.mark.parametrize(
+    ("history", "status"),
+    [("[" + "[]," * 500_000 + "[]]", 413), ('"' + "x" * 1_000_000 + '"', 422)],
+    ids=["values", "letters"],
 )
-@settings(max_examples=100, deadline=None)
-def test_finite_is_what_can_be_written(value):
-    try:
-        json.dumps(value, allow_nan=False)
-    except ValueError:
-        assert not is_finite(value)
-    else:
-        assert is_finite(value)
+def test_a_history_that_is_too_large_is_refused(client, history, status):
+    body = json.dumps(ONE)[:-1] + f', "history": {history}' + "}"
+    assert is_answered(client.post("/api/export?format=tracks", content=body.encode()), status)
+
+
+def test_the_page_may_fetch_all_pictures_that_come_with_it_at_once(client, studio):
+    with ThreadPoolExecutor(8) as pool:
+        ids = [picture.id for picture in studio.pictures.bundled()]
+        answers = list(pool.map(lambda id_: client.get(f"/api/pictures/{id_}"), ids))
+    assert len(answers) > 4
+    assert [answer.status_code for answer in answers] == [200] * len(ids)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

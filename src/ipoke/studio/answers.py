@@ -122,12 +122,7 @@ class Answers:
 
     def png(self, picture: Picture) -> Steps:
         """Give the picture itself, without loss."""
-        if picture.png is None:
-            file = yield Aside(lambda: png(picture.image))
-            picture.png = file if picture.is_bundled else None
-            yield file
-        else:
-            yield picture.png
+        yield (yield Aside(lambda: png(picture.image)))
 
     def affinity(self, picture: Picture, x: float, y: float) -> Steps:
         """Map what moves along when a place is pulled, by what the model says of pulls; steps in between give None."""

@@ -18,10 +18,10 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ipoke.errors import InputError
-from ipoke.json_text import json_text
 from ipoke.studio.guard import HEADERS, HELD_BACK
 from ipoke.studio.limits import CONNECTION_LIMITS, ConnectionLimits
 from ipoke.studio.visitors import address_of
+from ipoke.studio.writing import written
 
 LEFT_FREE = 48
 """Descriptors for everything that is no connection: decoding, the event loop, files."""
@@ -187,7 +187,7 @@ class Connection(H11Protocol):
 
 def refusal(status: int, words: str) -> bytes:
     """Write a whole answer that closes the connection."""
-    body = json_text({"error": words}).encode()
+    body = written({"error": words})
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **HEADERS}
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -6,9 +6,10 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ipoke.json_text import json_text
+from ipoke.studio.problem import one_line
 from ipoke.studio.tokens import Token
 from ipoke.studio.visitors import address_of
+from ipoke.studio.writing import written
 
 LOOPBACK = frozenset(("127.0.0.1", "localhost", "::1"))
 HEADERS = {
@@ -60,12 +61,12 @@ class Guard:
                 await self.app(scope, receive, send_with_headers)
                 return
         except Exception:
-            _log.exception("%s: could not be answered", scope["path"][:80])
+            _log.exception("%s: could not be answered", one_line(scope["path"], 80))
             if has_begun:
                 raise
             refusal = 500, "something went wrong here; other calls may work"
         status, words = refusal
-        body = json_text({"error": words}).encode()
+        body = written({"error": words})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send_with_headers({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})

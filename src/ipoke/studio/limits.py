@@ -22,6 +22,8 @@ class Limits(NamedTuple):
     frames: int = 40
     json_bytes: int = 2_000_000
     history_bytes: int = 1_000_000
+    values: int = 200_000
+    """In one question and its history."""
     answer_pixels: int = 400_000_000
     """Of all frames of all samples of an answer."""
     visitor_pixels: int = 600_000_000

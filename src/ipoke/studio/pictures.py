@@ -26,8 +26,6 @@ class Picture:
     visitor: Visitor | None = None
     """Who sent it; None for those that come with the package."""
     seen: float = 0.0
-    png: bytes | None = None
-    """The picture as a file, for those that come with the package."""
     affinity: OrderedDict[tuple[int, int], bytes] = field(default_factory=OrderedDict)
     """Maps by the model's pixel that is pulled."""
     _opened: OpenPicture | None = None

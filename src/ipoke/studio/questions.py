@@ -11,20 +11,23 @@ from ipoke.residual_terms import Given, Residual, Term
 from ipoke.settings import Section
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem, one_line
-from ipoke.studio.writing import is_finite
+from ipoke.studio.writing import is_finite, written
 
 PictureId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
 Number = Annotated[float, Field(ge=-1e5, le=1e5)]
 OneTerm = tuple[Annotated[int, Field(ge=0, lt=2**53)], Annotated[int, Field(ge=0, lt=1000)], Number]
 
 
-def _finite(history: Any) -> Any:
+def _writable(history: Any) -> Any:
     if not is_finite(history):
-        raise ValueError("a number is not finite")
+        raise ValueError("got a number that is not finite")
+    size = len(written(history))
+    if size > LIMITS.history_bytes:
+        raise ValueError(f"got {size} bytes, expected at most {LIMITS.history_bytes}")
     return history
 
 
-History = Annotated[Any, AfterValidator(_finite)]
+History = Annotated[Any, AfterValidator(_writable)]
 """What led to a question, as whoever asks writes it down."""
 Terms = Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.terms)]
 
@@ -137,6 +140,8 @@ def parsed(kind: type[AnySection], data: bytes) -> AnySection:
     Raises:
         Problem: Not JSON, or a field that is missing, unknown or out of range; the first one is named.
     """
+    if sum(map(data.count, (b",", b"[", b"{"))) > LIMITS.values:
+        raise Problem(413, f"expected at most {LIMITS.values} values")
     try:
         return kind.model_validate_json(data)
     except ValidationError as error:

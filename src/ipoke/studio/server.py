@@ -18,6 +18,7 @@ from ipoke.model import PokeModel, bundled_stills
 from ipoke.studio.answers import Answers
 from ipoke.studio.bodies import Bodies
 from ipoke.studio.decoding import Decoder
+from ipoke.studio.encoding import png
 from ipoke.studio.exporting import parts_of
 from ipoke.studio.guard import Guard
 from ipoke.studio.jobs import Job, Steps
@@ -46,6 +47,8 @@ class Studio:
             Pictures(bundled_stills(), limits),
             Turns(self.answers.together, limits, self.answers.ahead),
         )
+        self.bundled_png = {picture.id: png(picture.image) for picture in self.pictures.bundled()}
+        self._parsing = asyncio.Lock()
         self.files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
 
     async def page(self, request: Request) -> Response:
@@ -79,7 +82,8 @@ class Studio:
 
     async def give_picture(self, request: Request) -> Response:
         """Give a picture back."""
-        file = await self._one(request, "picture", request.path_params["id"], self.answers.png)
+        id_ = request.path_params["id"]
+        file = self.bundled_png.get(id_) or await self._one(request, "picture", id_, self.answers.png)
         return _file(_cut(file), "image/png")
 
     async def add_frame(self, request: Request) -> Response:
@@ -130,8 +134,6 @@ class Studio:
         if kind not in MEDIA:
             raise Problem(400, f"format: got {kind[:20]!r}, expected one of {', '.join(MEDIA)}")
         asked = await self._asked(Keeping, request)
-        if len(written(asked.history)) > self.limits.history_bytes:
-            raise Problem(413, f"history: expected at most {self.limits.history_bytes} bytes")
         start = self.pictures.get(asked.start) if asked.start not in (None, asked.picture) else None
         job = self._job(
             *(request, "export", asked.picture, self.answers.export, asked, start, kind),
@@ -165,7 +167,10 @@ class Studio:
 
     async def _asked(self, kind: type[AnySection], request: Request) -> AnySection:
         async with self.bodies.read(request, visitor_in(request), self.limits.json_bytes) as data:
-            return parsed(kind, data)
+            if len(data) <= self.limits.free_bytes:
+                return parsed(kind, data)
+            async with self._parsing:  # beside, for it may take a good part of a second
+                return await asyncio.to_thread(lambda: parsed(kind, data))
 
     def _pixels(self, id_: str, question: Question) -> int:
         return question.pixels(self.pictures.get(id_).image.shape, self.model.frames)

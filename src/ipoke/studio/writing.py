@@ -13,10 +13,9 @@ def written(value: Any) -> bytes:
     Raises:
         Problem: A number is not finite.
     """
-    try:
-        return json_text(value).encode()
-    except ValueError as error:
-        raise Problem(500, "the answer holds a number that is not finite; take another seed, or other pokes") from error
+    if not is_finite(value):
+        raise Problem(500, "the answer holds a number that is not finite; take another seed, or other pokes")
+    return json_text(value).encode()
 
 
 def is_finite(value: Any) -> bool:
