@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from commands import PICTURE, Answer, files, is_one_line
 from ipoke import model
 from ipoke.bench import sampling
 from ipoke.bench.machine import Ceiling
+from ipoke.bench.operations import gflop
 from ipoke.data.images import read_image, write_png
 from ipoke.data.video import read_frames, write_video
 from ipoke.model import PokeModel, load
@@ -204,7 +206,8 @@ class TestOtherUses:
         monkeypatch.setattr(sampling, "has_onnx", lambda: False)
         monkeypatch.setattr(sampling, "peak_mib", lambda _: 300.0)
         monkeypatch.setattr(sampling, "ceilings", lambda: {p: Ceiling(100.0, 200.0) for p in ("float32", "bfloat16")})
-        monkeypatch.setattr(sampling, "ROUNDS", 1)
+        monkeypatch.setattr(sampling, "gflop", lambda recipe: gflop(tiny.tiny_recipe(f"name={recipe.name!r}")))
+        monkeypatch.setattr(sampling, "measure", partial(sampling.measure, batches=(1, 8), rounds=1))
         out = tmp_path / "bench.json"
         answer = ipoke("bench", "--json", out)
         assert answer.code == 0

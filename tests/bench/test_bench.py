@@ -30,15 +30,19 @@ PAPERS = PAPERS.model_copy(
 )
 
 
-@pytest.fixture
-def quick(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def quick():
     """Leave out what takes long and depends on nothing here."""
+    monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(sampling, "ceilings", lambda: {p: Ceiling(100.0, 200.0) for p in ("float32", "bfloat16")})
     monkeypatch.setattr(sampling, "has_onnx", lambda: False)
     monkeypatch.setattr(sampling, "peak_mib", lambda one: 1000.0 if one.plain else 250.0)
+    monkeypatch.setattr(training, "CLIPS", 8)
+    yield
+    monkeypatch.undo()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def result(quick):
     seen = []
     found = sampling.measure(
@@ -179,6 +183,7 @@ def test_every_stage_is_trained_by_both_recipes():
 
 def test_where_memory_is_short_the_papers_latent_flow_is_left_out(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "available_gib", lambda: 0.0)
+    monkeypatch.setattr(training, "STAGES", ("latent_flow",))
     lean = tiny_recipe("clip.frames=10")
     result = training.measure(
         PAPERS.model_copy(update={"clip": lean.clip}), lean, progress=lambda *_: None, seconds=0.1

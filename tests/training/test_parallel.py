@@ -1,4 +1,4 @@
-"""Two and three processes, started as torchrun starts them, hold the same weights and learn what one would."""
+"""Three processes, started as torchrun starts them, hold the same weights and learn what one would."""
 
 import json
 import os
@@ -48,8 +48,8 @@ def weights(path):
     return read_tensors(path)[0]
 
 
-@pytest.fixture(scope="module", params=[2, 3])
-def runs(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
     """Train thrice in several processes: on from where one process began, and all stages with discriminators."""
     folder = tmp_path_factory.mktemp("parallel")
     alone(folder / "together-poke_encoder", "poke_encoder")
@@ -67,7 +67,7 @@ def runs(request, tmp_path_factory):
         (str(folder / "adversarial"), None, ADVERSARIAL),
     ]
     (folder / "jobs.json").write_text(json.dumps(jobs))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(request.param)]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
     command += [str(Path(__file__).with_name("train_in_processes.py")), str(folder / "jobs.json")]
     done = subprocess.run(
         command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=800
@@ -79,7 +79,7 @@ def runs(request, tmp_path_factory):
 @pytest.mark.parametrize("name", ["together-autoencoder", "together-latent_flow", "adversarial"])
 def test_all_processes_end_with_the_same_weights(runs, name):
     first, *others = (weights(file) for file in sorted((runs / name).glob("rank-*.safetensors")))
-    assert len(others) >= 1
+    assert len(others) == 2
     for other in others:
         assert [key for key in first if not torch.equal(first[key], other[key])] == []
 
