@@ -129,6 +129,13 @@ class TestPoke:
         assert is_one_line(ipoke("affinity", picture, "--at", "32,24", *words), "choose another name")
         assert picture.read_bytes() == before
 
+    def test_an_answer_is_not_written_without_its_session(self, ipoke, tmp_path, picture, model_file):
+        (tmp_path / "out.json").mkdir()
+        before = files(tmp_path)
+        words = ("--poke", "32,24,6,3", "--samples", "1", "--model", model_file, "--out", tmp_path / "out.png")
+        assert is_one_line(ipoke("poke", picture, *words), "out.json: is a folder")
+        assert files(tmp_path) == before
+
     @pytest.mark.parametrize("where", ["os.replace", "PIL.Image.Image.save"])
     def test_a_full_disk_leaves_nothing_half_written(self, ipoke, tmp_path, picture, model_file, where, monkeypatch):
         def refuse(*_: object, **__: object) -> None:

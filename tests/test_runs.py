@@ -283,6 +283,16 @@ def test_what_only_looks_like_the_start_of_a_run_is_kept(tmp_path, foreign):
     assert contents(tmp_path) == before
 
 
+@pytest.mark.parametrize("foreign", ["samples/kick.wav", "checkpoints/mine.safetensors", "thesis.tex"])
+def test_a_run_with_something_else_in_it_is_not_begun_anew(tmp_path, foreign):
+    Run.open(tmp_path, tiny_recipe(), INPUTS)
+    write_text(tmp_path / foreign, "years of work")
+    before = contents(tmp_path)
+    with pytest.raises(InputError, match="other settings"):
+        Run.open(tmp_path, tiny_recipe("train.seed=8"), INPUTS)
+    assert contents(tmp_path) == before
+
+
 def test_a_mistake_before_the_first_step_leaves_nothing(tmp_path):
     out = tmp_path / "deep" / "run"
 

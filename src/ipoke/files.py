@@ -81,7 +81,7 @@ def open_in_place(path: Path) -> IO[bytes]:
         OSError: The operating system refuses.
     """
     flags = os.O_RDWR | os.O_CREAT
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+    for name in ("O_NOFOLLOW", "O_BINARY"):
         flags |= getattr(os, name, 0)
     try:
         descriptor = os.open(path, flags, 0o666)

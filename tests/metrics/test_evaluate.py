@@ -165,6 +165,17 @@ def test_an_evaluation_killed_inside_a_batch_goes_on_to_the_same_bytes(folder, t
         evaluated(tmp_path, samples=4)
 
 
+def test_two_evaluations_do_not_write_one_report(tmp_path):
+    def second(*_: int) -> None:
+        with pytest.raises(InputError, match="is writing this report; wait for it"):
+            evaluated(tmp_path)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tiny_model(), clip_set(), None, tmp_path, asked(), progress=second)
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_truth_is_perfect(tmp_path):
     report = evaluated(tmp_path, Truth(clip_set()))
     got = values(report)

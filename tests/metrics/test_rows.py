@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 
@@ -62,3 +63,13 @@ def test_foreign_lines_are_kept(tmp_path, line):
     with pytest.raises(InputError, match="another --out"):
         Rows(file, FACTS | {"format": "ours"})
     assert file.read_text() == line + "\n"
+
+
+@pytest.mark.parametrize("kind", ["a link", "a pipe", "a folder"])
+def test_rows_are_rows_of_a_file(tmp_path, kind):
+    file = tmp_path / "rows.jsonl"
+    made = {"a link": lambda path: path.symlink_to(tmp_path / "theirs"), "a pipe": os.mkfifo, "a folder": os.mkdir}
+    made[kind](file)
+    with pytest.raises(InputError, match=rf"rows\.jsonl: is {kind}"):
+        Rows(file, FACTS)
+    assert os.listdir(tmp_path) == ["rows.jsonl"]
