@@ -8,6 +8,8 @@ import torch
 
 import ipoke
 from ipoke import drawing, round_trip
+from ipoke.bijections.coupling import AffineCoupling
+from ipoke.bijections.masked_conv import MaskedConv
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
@@ -40,7 +42,7 @@ def unbound() -> PokeModel:
     """Give the bundled model as it was trained, without a bound on what conditioners see."""
     model = ipoke.load("scenes-64")
     for module in model.latent_flow.modules():
-        if hasattr(module, "seen_bound"):
+        if isinstance(module, MaskedConv | AffineCoupling):
             module.seen_bound = None
     return model
 

@@ -16,7 +16,7 @@ from ipoke.latent_flow import LatentFlow
 
 TOLERANCE = 1e-3
 """Largest error of a residual that is shown."""
-FARTHEST = 100.0
+FARTHEST = 1e3
 """Largest value of a latent that is shown. Those of clips are within 10 or so: no decoder knows what this far means."""
 SURE = 16.0
 """Latents within this always come back, so that they need not be mapped forward: in 2,400 residuals of four models, at

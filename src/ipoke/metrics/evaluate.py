@@ -42,6 +42,7 @@ from ipoke.metrics.report import Report, summarise, write_report
 from ipoke.metrics.round_trips import measure_round_trips
 from ipoke.metrics.rows import Rows
 from ipoke.model import PokeModel
+from ipoke.nn.one_by_one import one_thread
 from ipoke.render import film_strip
 
 STILLS = 4
@@ -59,7 +60,10 @@ GAUSSIAN_CLIPS = 256
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked, and of how many clips; all of it decides the numbers, but for the last two."""
+    """What is asked, and of how many clips; all of it decides the numbers, but for the last two.
+
+    The batch changes them by rounding alone, workers change no bit.
+    """
 
     protocol: Protocol
     samples: int = 5
@@ -250,7 +254,8 @@ def _in_threads(
 ) -> Iterator[list[dict[str, Any]]]:
     """Do jobs in threads and yield their results in order; each thread is the only one of its tensors."""
     if workers == 1:
-        yield from map(one, jobs)
+        with one_thread():
+            yield from map(one, jobs)
         return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

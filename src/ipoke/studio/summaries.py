@@ -53,6 +53,7 @@ def summary(model: PokeModel, opened: OpenPicture, parts: list[Drawn], pokes: li
     dimensions = parts[0].z[0].numel()
     nats = torch.cat([model.latent_flow.log_prob(d.z, d.cond.expand(len(d.z), -1, -1, -1)) for d in parts])
     order = nats.argsort(descending=True).tolist()
+    draws = [count for drawn in parts for count in drawn.draws]
     reached = [one for drawn in parts for one in reached_by(model, opened, drawn, pokes)]
     motion = spread = ambiguity = unit = None
     if model.autoencoder.says_motion:
@@ -69,6 +70,7 @@ def summary(model: PokeModel, opened: OpenPicture, parts: list[Drawn], pokes: li
             {
                 "bits_per_dim": round(-float(nats[i]) / (dimensions * math.log(2)), 4),
                 "rank": order.index(i),
+                "draws": draws[i],
                 "reached": reached[i] if reached else [],
                 "motion": motion[i] if motion else None,
             }

@@ -18,7 +18,7 @@ export function emptyAnswer(begin, question) {
 }
 
 /** A sample before its frames; frames are drawables by number from 1, mixed is words where it lies between two others. */
-export const emptySample = (residual) => ({ residual, frames: [], bits: null, rank: null, reached: [], motion: null, mixed: null });
+export const emptySample = (residual) => ({ residual, frames: [], bits: null, rank: null, draws: 1, reached: [], motion: null, mixed: null });
 
 /** Take a line of a frame in; it takes the place of a sketch of it. */
 export async function takeFrame(sample, line, answer) {
@@ -33,6 +33,7 @@ export async function takeFrame(sample, line, answer) {
 export function fillSample(sample, said) {
   sample.bits = said.bits_per_dim;
   sample.rank = said.rank;
+  sample.draws = said.draws;
   sample.reached = said.reached ?? [];
   sample.motion = said.motion ? new Int8Array(api.bytesOf(said.motion).buffer) : null;
 }
@@ -51,6 +52,12 @@ export function fillAnswer(answer, line) {
 export function reachedWords(samples) {
   const errors = samples.flatMap((sample) => sample.reached.map((point) => point.error));
   return errors.length ? `reached to ${Math.max(...errors).toFixed(1)} px` : "";
+}
+
+/** Which samples had to be drawn again, in words. */
+export function redrawnWords(samples) {
+  const again = samples.flatMap((sample, index) => (sample.draws > 1 ? [index + 1] : []));
+  return again.length ? `drawn again, for being too far off: ${again.join(", ")}` : "";
 }
 
 /** Free the memory of frames. */

@@ -1,6 +1,6 @@
 /** Asking for clips and showing them as they come. */
 
-import { closeFrames, emptyAnswer, emptySample, fillAnswer, fillSample, reachedWords, takeFrame } from "./answer.js";
+import { closeFrames, emptyAnswer, emptySample, fillAnswer, fillSample, reachedWords, redrawnWords, takeFrame } from "./answer.js";
 import * as api from "./api.js";
 import { allArrived, clipBegins, release, settled } from "./latency.js";
 import { sayError } from "./outage.js";
@@ -25,7 +25,10 @@ export async function sampleNow(what = "") {
   await takeClips({
     question: questionOf(residualsWanted()),
     ask: api.clips,
-    finish: (answer) => say(`${[what, counted(answer.samples.length, "sample"), reachedWords(answer.samples)].filter(Boolean).join("; ")}.`),
+    finish: ({ samples }) => {
+      const words = [what, counted(samples.length, "sample"), reachedWords(samples), redrawnWords(samples)];
+      say(`${words.filter(Boolean).join("; ")}.`);
+    },
     retry: () => sampleNow(what),
   });
 }
@@ -43,7 +46,7 @@ export async function sampleMix(residual, words) {
       else if (line.kind === "end") fillSample(sample, line.samples[0]);
       tell(["answer"]);
     }
-    say(`${[words, reachedWords([sample])].filter(Boolean).join("; ")}.`);
+    say(`${[words, reachedWords([sample]), redrawnWords([sample])].filter(Boolean).join("; ")}.`);
   } catch (error) {
     if (!mine.signal.aborted) sayError(error, () => sampleMix(residual, words));
   } finally {
