@@ -20,11 +20,11 @@ from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.drawing import Drawing, Wanted, finite
 from ipoke.errors import InputError, shown
-from ipoke.files import reason
 from ipoke.latent_flow import LatentFlow
 from ipoke.motion_affinity import PULLS, Networks, affinity_map, draw_pulls
 from ipoke.nn.spade import Modulation
 from ipoke.open_picture import OpenPicture
+from ipoke.reading.regular import is_folder, is_there, regular_file
 from ipoke.residual_terms import sample_seed
 from ipoke.runs import (
     WEIGHTS_NAME,
@@ -367,15 +367,12 @@ def find_model(model: str | Path) -> Path:
     names = bundled_models()
     if str(model) in names:
         return BUNDLED / f"{model}.safetensors"
-    try:
-        if path.is_dir():
-            if (path / WEIGHTS_NAME).exists():
-                return path / WEIGHTS_NAME
-            raise InputError(f"{path}: holds no {WEIGHTS_NAME}; finish its training by repeating ipoke train")
-        if path.is_file():
-            return path
-    except OSError as error:
-        raise InputError(f"model: cannot look for {path} ({reason(error)}); check the path") from error
+    if is_folder(path):
+        if (path / WEIGHTS_NAME).exists():
+            return path / WEIGHTS_NAME
+        raise InputError(f"{path}: holds no {WEIGHTS_NAME}; finish its training by repeating the ipoke train command")
+    if is_there(path):
+        return regular_file(path, "model")
     known = ", ".join([*names, "a run directory or a .safetensors file"])
     raise InputError(f"model: got {shown(str(model))}, expected {known}{suggestion(str(model), names)}")
 

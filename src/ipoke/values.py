@@ -55,6 +55,6 @@ def problem_of(error: ValidationError) -> str:
     message = " ".join(first["msg"].removeprefix("Value error, ").split())
     if not location:
         return message
-    if first["type"] == "missing":
-        return f"{location}: is missing"
+    if first["type"] in ("missing", "too_long"):
+        return f"{location}: {message[0].lower()}{message[1:]}"
     return f"{location}: got {shown(first['input'])}; {message[0].lower()}{message[1:]}"

@@ -2,11 +2,12 @@
 
 import math
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipoke.errors import InputError
+from ipoke.errors import InputError, shown
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ def device_of(asked: str | None) -> "torch.device":
         return torch.device(asked)
     if asked != "cpu":
         known = ["cpu", *(f"cuda:{index}" for index in range(torch.cuda.device_count()))]
-        raise InputError(f"--device: got {asked!r}, expected {' or '.join(known)} on this machine")
+        raise InputError(f"--device: got {shown(asked)}, expected {' or '.join(known)} on this machine")
     return torch.device("cpu")
 
 
@@ -42,8 +43,8 @@ def numbers(option: str, text: str, count: int) -> tuple[float, ...]:
     except ValueError:
         values = ()
     if len(values) != count or not all(map(math.isfinite, values)):
-        shape, example = ("x,y,dx,dy", "40,22,9,-4") if count == 4 else ("x,y", "40,22")
-        raise InputError(f"{option}: got {text!r}, expected finite numbers {shape} in px, such as {example}")
+        shape, such = ("x,y,dx,dy", "40,22,9,-4") if count == 4 else ("x,y", "40,22")
+        raise InputError(f"{option}: got {shown(text)}, expected finite numbers {shape} in px, such as {such}")
     return values
 
 
@@ -67,7 +68,10 @@ def labelled(models: list[str]) -> Iterator[tuple[str, str]]:
         label, equals, name = given.partition("=")
         if not equals:
             label, name = Path(given).stem, given
-        if not label or Path(label).name != label or label in seen:
-            raise InputError(f"--model: got {given!r}, expected LABEL=NAME with a label of its own, without slashes")
+        if not re.fullmatch(r"\w[\w .()+-]{0,79}", label) or label in seen:
+            raise InputError(
+                f"--model: got {shown(given)}, expected LABEL=NAME with a label of its own: letters, digits and some of "
+                " .()+-_, without slashes"
+            )
         seen.add(label)
         yield label, name

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from ipoke.cli.app import MEASURE, Count, OutDir, Seed, app
+from ipoke.cli.app import MEASURE, Count, OutDir, Samples, Seed, app
 from ipoke.cli.arguments import labelled
 from ipoke.terminal import out, progress_bar
 
@@ -34,7 +34,7 @@ def samples(
     /,
     *,
     out_dir: OutDir,
-    samples: Count = 3,
+    samples: Samples = 3,
     numbers: Clips = None,
     most: Count = 6,
     seed: Seed = 0,
@@ -72,7 +72,7 @@ def transfer(
     numbers: Clips = None,
     most: Count = 20,
     strips: Count = 4,
-    samples: Count = 5,
+    samples: Samples = 5,
     seed: Seed = 0,
     split: Which = "test",
 ) -> None:

@@ -5,16 +5,15 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from ipoke.cli.app import MAKE, Count, OutDir, Seed, app
+from ipoke.cli.app import MAKE, Count, Few, JsonFile, OutDir, Seed, app
 from ipoke.cli.arguments import cores, device_of
-from ipoke.errors import InputError
 from ipoke.settings import load_recipe
 from ipoke.terminal import TrainingView, err, out, progress_bar, stop_requests
 
 
 @app.command(group=MAKE, sort_key=1)
 def scenes(
-    *, out_dir: OutDir, clips: Count = 1000, size: Count = 64, seed: Seed = 0, workers: Count | None = None
+    *, out_dir: OutDir, clips: Count = 1000, size: Count = 64, seed: Seed = 0, workers: Few | None = None
 ) -> None:
     """Simulate clips of plants and puppets: a prepared set.
 
@@ -46,7 +45,7 @@ def prepare(
     optical_flow: Literal["dis", "raft"] = "dis",
     test_fraction: float | None = None,
     test_videos: str | None = None,
-    workers: Count | None = None,
+    workers: Few | None = None,
     ray: str | None = None,
 ) -> None:
     """Turn videos and folders of videos, or one of the paper's data sets, into a prepared set.
@@ -98,7 +97,7 @@ def train(
     stage: str | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
     device: str | None = None,
-    threads: Count | None = None,
+    threads: Few | None = None,
 ) -> None:
     """Train all stages in turn; the same command goes on where it stopped.
 
@@ -169,7 +168,7 @@ def import_official(
 @app.command(group=MAKE, sort_key=5)
 def bench(
     *,
-    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
+    json_file: JsonFile | None = None,
     size: Literal[64, 128] = 64,
     training: bool = False,
 ) -> None:
@@ -184,8 +183,6 @@ def bench(
     from ipoke.bench import training as steps
     from ipoke.bench.results import lines, save
 
-    if json_file is not None and json_file.is_dir():
-        raise InputError(f"--json: {json_file} is a folder, expected the name of a file")
     reference, lean = load_recipe(f"plants-{size}", []), load_recipe(f"lean-{size}", [])
     with progress_bar("measuring") as report:
         if training:

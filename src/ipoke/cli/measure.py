@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
-from cyclopts.validators import Number
 
-from ipoke.cli.app import MEASURE, Count, OutDir, Seed, app
-from ipoke.cli.arguments import cores, labelled, splits
+from ipoke.cli.app import MEASURE, Count, Few, OutDir, OutFile, Pair, Seed, app
+from ipoke.cli.arguments import cores, labelled, spare, splits
 from ipoke.errors import InputError, one_line
 from ipoke.terminal import err, out, progress_bar
 
@@ -26,24 +25,22 @@ class Measuring:
         Literal["paper", "official"],
         Parameter(help="What to do where the paper and the released code measure differently."),
     ] = "paper"
-    samples: Annotated[int, Parameter(validator=Number(gte=2), help="Clips drawn per question.")] = 5
+    samples: Annotated[Pair, Parameter(help="Clips drawn per question.")] = 5
     pokes: Annotated[Literal[1, 2, 3, 4, 5], Parameter(help="Pokes asked per question.")] = 1
     most: Annotated[Count, Parameter(help="At most this many test clips, spread over the split.")] = 1000
     calibrated: Annotated[
         Count, Parameter(help="Of these, how many are sampled more often and held against true futures.")
     ] = 100
-    cloud: Annotated[
-        int, Parameter(validator=Number(gte=2), help="Samples of those, and true futures where clips are simulated.")
-    ] = 20
+    cloud: Annotated[Pair, Parameter(help="Samples of those, and true futures where clips are simulated.")] = 20
     seed: Annotated[Seed, Parameter(help="Of pokes and residuals.")] = 0
     batch: Annotated[
-        Count, Parameter(help="Clips sampled in one call; it changes numbers by rounding alone, 1e-3 or less.")
+        Few, Parameter(help="Clips sampled in one call; it changes numbers by rounding alone, 1e-3 or less.")
     ] = 4
     as_drawn: Annotated[
         bool, Parameter(help="Measure samples as the latent flow draws them, not pulled until poked points arrive.")
     ] = False
     workers: Annotated[
-        Count | None,
+        Few | None,
         Parameter(help="Threads, as many as there are cores if unset; the numbers do not depend on it."),
     ] = None
 
@@ -99,11 +96,9 @@ def table(
     from ipoke.figures.report_figures import draw_table
     from ipoke.metrics.table import write_table
 
+    by_label = dict(labelled(models))
     test, train = splits(clips)
-    reports = {
-        label: _evaluated(name, test, train, out_dir / label, asked, label)
-        for label, name in dict(labelled(models)).items()
-    }
+    reports = {label: _evaluated(name, test, train, out_dir / label, asked, label) for label, name in by_label.items()}
     for line in write_table(number, reports, out_dir):
         out.print(line)
     _drawn(lambda: draw_table(number, reports, out_dir))
@@ -115,9 +110,9 @@ def calibrate(
     clips: Path,
     /,
     *,
-    out_file: Annotated[Path, Parameter(name="--out")],
+    out_file: OutFile,
     most: Count = 60,
-    samples: Annotated[int, Parameter(validator=Number(gte=2))] = 20,
+    samples: Pair = 20,
     seed: Seed = 0,
 ) -> None:
     """Let a model's samples spread as true futures do: find by how much, and write the model that does.
@@ -141,8 +136,9 @@ def calibrate(
 
     from ipoke.data.clips import ClipSet
     from ipoke.metrics.spread import best_of, try_spreads
-    from ipoke.model import load
+    from ipoke.model import find_model, load
 
+    spare(find_model(model), out_file)
     loaded = load(model)
     torch.set_num_threads(1)
     with progress_bar("calibrating") as report:

@@ -1,5 +1,6 @@
 """A command run, and what goes wrong said in one line."""
 
+import contextlib
 import os
 import sys
 from typing import NoReturn
@@ -32,7 +33,8 @@ def main() -> None:
         err.print("stopped; nothing half-written was left, repeat the command to go on")
         raise SystemExit(130) from None
     except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with contextlib.suppress(OSError):  # of a standard output that is no file
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from None
         _refuse(" ".join(str(error).split()))

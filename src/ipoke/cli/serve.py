@@ -1,6 +1,7 @@
 """The command that opens the studio."""
 
 import contextlib
+import re
 import secrets
 import signal
 import sys
@@ -38,8 +39,11 @@ def serve(
     is_local = host in LOCAL
     if not is_local and not open_to_others:
         raise InputError(f"--host: got {host}, which other machines reach; add --open-to-others if that is meant")
-    if token is not None and len(token) < 16:
-        raise InputError(f"--token: got {len(token)} characters, expected at least 16; leave it out for a new one")
+    if token is not None and not re.fullmatch(r"[!-~]{16,200}", token):
+        raise InputError(
+            f"--token: got {len(token)} characters, expected at least 16 and at most 200, all of them letters, digits "
+            "or signs of ASCII; leave it out for a new one"
+        )
     try:
         import uvicorn
 

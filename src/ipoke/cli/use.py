@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ipoke.cli.app import USE, Count, OutDir, OutFile, Places, Seed, app
+from ipoke.cli.app import USE, Count, Few, OutDir, OutFile, Places, Seed, app, check_file_to_write
 from ipoke.cli.arguments import device_of, numbers, spare
 from ipoke.data.poke import Poke
 from ipoke.errors import InputError
@@ -80,6 +80,7 @@ def poke(
             session, loaded, picture = reopen(replay)
         elif image is not None:
             spare(image, out_file)
+            check_file_to_write(out_file.with_suffix(".json"))
             drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
             drags += [Poke(*numbers("--pin", text, 2), 0.0, 0.0) for text in pins or []]
             picture, loaded = read_image(image), load(model)
@@ -141,7 +142,7 @@ def affinity(
     *,
     at: Annotated[str, Parameter(allow_leading_hyphen=True)],
     out_file: OutFile,
-    pokes: Count = 128,
+    pokes: Few = 128,
     seed: Seed = 0,
     model: str = "scenes-64",
 ) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from ipoke.errors import InputError, shown
-from ipoke.reading.regular import read_bounded
+from ipoke.reading.regular import is_folder, read_bounded
 from ipoke.values import WHOLE, Section, problem_of
 
 Count = Annotated[int, Field(ge=0, le=2**40), WHOLE]
@@ -25,6 +25,8 @@ Split = Literal["train", "test"]
 Resize = Literal["crop", "letterbox", "squeeze"]
 """How a frame becomes square: its centre, all of it between black bars, or all of it distorted."""
 VERSION = 2
+LARGEST_SIDE, MOST_FRAMES = 1024, 1000
+"""Of the clips of a set: px, and frames after the first, each so many stored frames from the one before."""
 LARGEST_SETTINGS, LARGEST_INDEX = 2**20, 2**29
 """Bytes of the two files; an index has about a kilobyte per video."""
 SETTINGS_FILE, INDEX_FILE = "settings.json", "index.jsonl"
@@ -40,11 +42,11 @@ class ClipSetSettings(Section):
     format: Literal["ipoke-clips"] = "ipoke-clips"
     version: Literal[1, 2] = 1
     """2 where rows may say more than older programs read: `SourceRow.object`, `SourceRow.keep_every`."""
-    size: Annotated[int, Field(gt=0, le=1024), WHOLE]
+    size: Annotated[int, Field(gt=0, le=LARGEST_SIDE), WHOLE]
     """Side of the frames, px."""
-    frames: Annotated[int, Field(gt=0, le=1000), WHOLE]
+    frames: Annotated[int, Field(gt=0, le=MOST_FRAMES), WHOLE]
     """Frames of a clip after its source frame."""
-    stride: Annotated[int, Field(gt=0, le=1000), WHOLE] = 1
+    stride: Annotated[int, Field(gt=0, le=MOST_FRAMES), WHOLE] = 1
     """Stored frames from one frame of a clip to the next."""
     resize: Resize | Literal["none"] = "none"
     """How frames that were not square became so; ``none``: they were drawn square."""
@@ -139,7 +141,7 @@ def read_settings(folder: Path) -> ClipSetSettings:
         InputError: No prepared set is there, or one that is broken or newer than this program.
     """
     path = folder / SETTINGS_FILE
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"{folder}: no such folder, expected a prepared set; make one with ipoke prepare")
     if not os.path.lexists(path):
         raise InputError(f"{folder}: not a prepared set ({SETTINGS_FILE} is missing); make one with ipoke prepare")

@@ -165,8 +165,8 @@ class ClipSet:
         """Give the further arrays of the segment that clip i lies in, whole; raises as `clip`."""
         return read_arrays_of(self.folder, self.row(i).segment, "extra.npz")
 
-    def numbers(self, i: int, name: str, *shape: int | None) -> Float[np.ndarray, "..."]:
-        """Give one of the further arrays as finite float64, of a shape in which None is any length.
+    def numbers(self, i: int, name: str, *shape: int | None) -> np.ndarray:
+        """Give one of the further arrays: finite numbers, of a shape in which None is any length.
 
         Raises:
             InputError: There is no such array, or it is another one; or as `clip`.
@@ -182,7 +182,7 @@ class ClipSet:
             raise InputError(
                 f"{self.folder}: clip {i} has {got} as {name}, expected {wanted} finite numbers; make the set again"
             )
-        return array.astype(np.float64)
+        return array
 
     def __reduce__(self) -> tuple[object, ...]:
         return _reopen, (self.folder, self.split)

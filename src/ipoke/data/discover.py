@@ -12,7 +12,7 @@ from ipoke.data.images import is_animated
 from ipoke.data.video import VIDEO_ENDINGS, frame_files, natural_key
 from ipoke.errors import InputError
 from ipoke.files import reason
-from ipoke.reading.regular import open_regular, regular_file
+from ipoke.reading.regular import is_folder, open_regular, regular_file
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,11 +43,11 @@ def find_videos(inputs: Sequence[Path]) -> tuple[list[FoundVideo], list[IgnoredF
     videos: dict[Path, FoundVideo] = {}
     ignored: list[IgnoredFile] = []
     for given in inputs:
-        if given.is_dir():
+        if is_folder(given):
             found, others = find_in_folder(given)
             ignored += others
         else:
-            found = [FoundVideo(regular_file(given, "video"), given.name)]
+            found = [FoundVideo(regular_file(given, "video"), _encodable(given.name))]
         for video in found:
             videos.setdefault(video.path.resolve(), video)
     if not videos:
@@ -95,20 +95,25 @@ def _find_in(folder: Path, ignored: list[IgnoredFile]) -> Iterator[FoundVideo]:
         here = Path(where)
         seen = sorted((name for name in files if not name.startswith(".")), key=natural_key)
         names = [name for name in seen if (here / name).is_file()]
-        ignored.extend(IgnoredFile(here / name, "a pipe, a device or a socket") for name in seen if name not in names)
+        ignored += [IgnoredFile(here / name, "a pipe, a device or a broken link") for name in seen if name not in names]
         videos = [name for name in names if _is_video(here / name)]
         stills = [file.name for file in frame_files(here) if file.name not in videos]
         is_one_video = not videos and len(stills) > 1
         relative = Path(top) / here.relative_to(folder)
         if is_one_video:
-            yield FoundVideo(here, relative.as_posix())
+            yield FoundVideo(here, _encodable(relative.as_posix()))
         for name in videos:
-            yield FoundVideo(here / name, (relative / name).as_posix())
+            yield FoundVideo(here / name, _encodable((relative / name).as_posix()))
         for name in names:
             if name in stills and not is_one_video:
                 ignored.append(IgnoredFile(here / name, "a single image"))
             elif name not in stills and name not in videos:
                 ignored.append(IgnoredFile(here / name, "not a video"))
+
+
+def _encodable(name: str) -> str:
+    """Escape bytes of a file name that are no UTF-8, which JSON cannot hold."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_video(path: Path) -> bool:
@@ -129,7 +134,7 @@ def content_sha256(path: Path) -> str:
     try:
         for file in frame_files(path) if is_folder else [path]:
             if is_folder:
-                digest.update(file.name.encode() + b"\0")
+                digest.update(os.fsencode(file.name) + b"\0")
             with open_regular(file, "video") as content:
                 while chunk := content.read(2**20):
                     digest.update(chunk)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
-from ipoke.data.clip_rows import ClipSetSettings, Resize, SourceRow, Split
+from ipoke.data.clip_rows import LARGEST_SIDE, MOST_FRAMES, ClipSetSettings, Resize, SourceRow, Split
 from ipoke.data.clip_writer import ClipWriter
 from ipoke.data.datasets import LAYOUTS, DatasetName
 from ipoke.data.datasets.layout import DatasetVideo, Findings, Part, find_dataset
@@ -28,6 +28,7 @@ from ipoke.data.ray_workers import extract_on_ray
 from ipoke.data.workers import extract_in_order
 from ipoke.errors import InputError
 
+LONGEST_PATTERN = 200
 Progress = Callable[[int, int, str], None]
 """Called with videos done, videos in all, and the name of the one just finished."""
 
@@ -128,9 +129,15 @@ def prepare(
     layout = LAYOUTS[dataset] if dataset else None
     usual_stride, usual_resize = (layout.stride, layout.resize) if layout else (1, "crop")
     stride = usual_stride if stride is None else stride
-    for name, value, least in (("size", size, 16), ("frames", frames, 1), ("stride", stride, 1)):
-        if value < least:
-            raise InputError(f"--{name}: got {value}, expected at least {least}")
+    for name, value, least, most in (
+        ("size", size, 16, LARGEST_SIDE),
+        ("frames", frames, 1, MOST_FRAMES),
+        ("stride", stride, 1, MOST_FRAMES),
+    ):
+        if not least <= value <= most:
+            raise InputError(f"--{name}: got {value}, expected at least {least} and at most {most}")
+    if test_videos is not None and len(test_videos) > LONGEST_PATTERN:
+        raise InputError(f"--test-videos: got {len(test_videos)} characters, expected at most {LONGEST_PATTERN}")
     fraction = 0.1 if test_fraction is None else test_fraction
     found = find_dataset(layout, inputs, test_videos) if layout else _find_in_folders(inputs, test_videos)
     origin = {"made_by": "prepare", "test": f"fraction {fraction:g}"}

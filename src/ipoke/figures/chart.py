@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ipoke.data.images import write_png
-from ipoke.errors import InputError
+from ipoke.errors import InputError, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,12 @@ def blank_chart(width: float, height: float) -> "Figure":
 def write_chart(path: Path, chart: "Figure") -> None:
     """Draw a chart to a PNG file, which appears whole or not at all."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
 
+    for text in chart.findobj():
+        if isinstance(text, Text):
+            # Names of models and folders are shown as they are, not read as formulas.
+            text.set(parse_math=False, text="\n".join(map(printable, text.get_text().split("\n"))))
     canvas = FigureCanvasAgg(chart)
     canvas.draw()
     write_png(path, np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -213,9 +213,11 @@ def _pose(clips: ClipSet, number: int) -> Pose:
     grey = cv2.resize(cv2.cvtColor(first, cv2.COLOR_RGB2GRAY), (POSE_PX, POSE_PX), interpolation=cv2.INTER_AREA)
     keypoints: dict[str, tuple[float, float]] = {}
     if is_simulated(clips):
-        extras = clips.extras(number)
-        places = extras["keypoints"][0].tolist()
-        named = zip(extras["keypoint_names"].tolist(), places, strict=True)
+        places = clips.numbers(number, "keypoints", clips.frames + 1, None, 2)[0].tolist()
+        names = clips.extras(number).get("keypoint_names", np.empty(0))
+        if names.shape != (len(places),):
+            raise InputError(f"{clips.folder}: clip {number} does not name its keypoints; write the set again")
+        named = zip(map(str, names.tolist()), places, strict=True)
         # What was poked is a point of its own in each clip, not a part that others have as well.
         keypoints = {name: (place[0], place[1]) for name, place in named if name != "poked"}
     grey = grey.astype(np.float64)

@@ -237,7 +237,9 @@ class _Work:
         if self.sampler.shows_still:
             figures |= measure_motion(answer, self.instruments)
             if self.simulated:
-                figures |= measure_simulated(answer, self.test.extras(clip)["keypoints"])
+                figures |= measure_simulated(
+                    answer, self.test.numbers(clip, "keypoints", self.test.frames + 1, None, 2)
+                )
         if self.model is not None:
             seed = int(np.random.SeedSequence([settings.seed, clip]).generate_state(1)[0])
             lpips, optical_flow = self.instruments.lpips.get("squeeze"), self.test.optical_flow(clip)

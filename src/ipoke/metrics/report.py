@@ -1,13 +1,14 @@
 """From rows to report.json and report.md: every metric by its name, with an interval, or why there is none."""
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ipoke.errors import InputError
+from ipoke.errors import InputError, printable
 from ipoke.json_text import json_text
 from ipoke.metrics.calibration import (
     RankFlatness,
@@ -220,13 +221,13 @@ def write_report(report: Report, out: Path) -> None:
 def report_lines(report: Report) -> Iterator[str]:
     """Lay a report out as Markdown."""
     facts = report.facts
-    yield f"# {facts['model']} on {facts['clips']}"
+    yield f"# {as_it_is(facts['model'])} on {as_it_is(facts['clips'])}"
     yield ""
     protocol = ", ".join(f"{name} {value}" for name, value in facts["protocol"].items() if name != "name")
     yield f"Protocol {facts['protocol']['name']} ({protocol})."
     yield ""
     shown = (name for name in facts if name not in ("format", "model", "clips", "protocol", "instruments"))
-    yield "; ".join(f"{name} {facts[name]}" for name in shown)
+    yield "; ".join(f"{name} {as_it_is(str(facts[name]))}" for name in shown)
     yield ""
     yield "| metric | value | 95 % interval over clips | n | |"
     yield "|---|--:|---|--:|---|"
@@ -289,6 +290,11 @@ def reading(metrics: dict[str, Estimate]) -> Iterator[str]:
         else:
             spread = "spread and error agree"
         yield f"{'; '.join(words)}. By the ratio of {number(ratio.value)}, {spread}."
+
+
+def as_it_is(text: str) -> str:
+    """Write a name so that Markdown shows it as it is."""
+    return re.sub(r"[\\`*<>|\[\]$]", r"\\\g<0>", printable(text))
 
 
 def number(value: float) -> str:

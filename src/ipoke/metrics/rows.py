@@ -1,6 +1,5 @@
 """What was measured, one line per clip, so that an interrupted evaluation goes on and two can be compared in pairs."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,11 @@ from typing import Any
 from ipoke.errors import InputError
 from ipoke.files import append_lines, refuse_links, refuse_pipes
 from ipoke.json_text import json_text
+from ipoke.reading.regular import json_of, read_bounded
 from ipoke.runs import write_text
+
+LARGEST_ROWS = 2**28
+"""Bytes of a file; a row has a few kilobytes."""
 
 
 class Rows:
@@ -60,13 +63,11 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
 
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_bounded(path, LARGEST_ROWS, "evaluation").decode("utf-8")
         # A line that a kill cut off has no end.
-        lines = [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not the rows of an evaluation; choose another --out") from error
-    if not all(isinstance(line, dict) for line in lines) or not all(
-        isinstance(line.get("clip"), int) for line in lines[1:]
-    ):
-        raise InputError(f"{path}: not the rows of an evaluation; choose another --out")
-    return lines
+        rows = [json_of(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+        if not all(isinstance(row, dict) for row in rows) or not all(type(row.get("clip")) is int for row in rows[1:]):
+            raise ValueError("rows without the number of a clip")
+        return rows
+    except ValueError as error:
+        raise InputError(f"{path}: not the rows of an evaluation ({error}); choose another --out") from error

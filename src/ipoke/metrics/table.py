@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ipoke.json_text import json_text
-from ipoke.metrics.report import FIGURES, Report, interval, number
+from ipoke.metrics.report import FIGURES, Report, as_it_is, interval, number
 from ipoke.metrics.rows import read_rows
 from ipoke.metrics.statistics import Estimate, paired_difference
 from ipoke.runs import write_text
@@ -85,7 +85,7 @@ def _lines(
     base = next(iter(reports))
     facts, columns = reports[base].facts, TABLES[which].columns
     shown = [name for name in columns if any(report.metrics[name].value is not None for report in reports.values())]
-    yield f"# Table {which}: {TABLES[which].about}, on {facts['clips']}"
+    yield f"# Table {which}: {TABLES[which].about}, on {as_it_is(facts['clips'])}"
     yield ""
     yield (
         f"{facts['test_clips']} clips, {facts['samples']} samples each, pokes asked: {facts['pokes']}, protocol "

@@ -111,10 +111,14 @@ def _scene_of(clips: ClipSet, index: int) -> tuple[Scene, Poke]:
     seed = clips.settings.origin.get("seed")
     if not is_simulated(clips) or not isinstance(seed, int):
         raise InputError(f"{clips.folder}: not a simulated set, so one future of each clip is known; use ipoke scenes")
-    scene, poke = scene_of_clip(seed, index_of_source(clips.row(index).source.id), clips.size)
+    try:
+        number = index_of_source(clips.row(index).source.id)
+    except ValueError as error:
+        raise InputError(f"{clips.folder}: {error}; write the set again with ipoke scenes") from error
+    scene, poke = scene_of_clip(seed, number, clips.size)
     asked = (poke.x, poke.y, poke.dx, poke.dy)
     difference = np.abs(scene.still.astype(np.float32) - clips.clip(index)[0]).mean()
-    if difference > LIKENESS or not np.allclose(asked, clips.extras(index)["poke"], atol=1e-3):
+    if difference > LIKENESS or not np.allclose(asked, clips.numbers(index, "poke", 4), atol=1e-3):
         raise InputError(
             f"{clips.folder}: clip {index} is not what this version simulates, so its other futures are not known; "
             "write the set again with ipoke scenes"

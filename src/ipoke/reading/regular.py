@@ -44,6 +44,22 @@ def open_regular(path: Path, what: str = "file") -> BinaryIO:
     return os.fdopen(handle, "rb")
 
 
+def is_there(path: Path) -> bool:
+    """Tell whether a path leads to anything; nothing is there where a name is too long or too odd."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether a path leads to a folder; no name is too long or too odd to say no."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
 def read_bounded(path: Path, most: int, what: str = "file") -> bytes:
     """Read a file of at most ``most`` bytes; errors call it ``what``.
 

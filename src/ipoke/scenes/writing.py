@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ipoke.data.clip_rows import LARGEST_SIDE, MOST_FRAMES
 from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
 from ipoke.data.poke import Poke
 from ipoke.data.workers import in_order
@@ -14,6 +15,8 @@ from ipoke.errors import InputError
 from ipoke.scenes.scene import Kind, Scene, SceneClip, draw_scene
 from ipoke.scenes.simulation import FRAME_S
 
+MOST_CLIPS = 10**6
+"""The ids of their sources have six digits."""
 POKE_STREAM, SPLIT_STREAM = 0x90CE, 0x5917
 
 
@@ -83,8 +86,14 @@ def write_scenes(
         raise InputError(
             f"scenes: got seed {seed} and test fraction {test_fraction:g}, expected a seed from 0 and a share in [0, 1]"
         )
-    if size <= 0 or size % 32:
-        raise InputError(f"scenes: got size {size}, expected a positive multiple of 32 px such as 64 or 128")
+    if not 0 < size <= LARGEST_SIDE or size % 32:
+        raise InputError(
+            f"scenes: got size {size}, expected a positive multiple of 32 px such as 64 or 128, up to {LARGEST_SIDE}"
+        )
+    if clips > MOST_CLIPS or frames > MOST_FRAMES:
+        raise InputError(
+            f"scenes: got {clips} clips of {frames} frames, expected at most {MOST_CLIPS:,} of {MOST_FRAMES}"
+        )
     settings = ClipSetSettings(
         size=size,
         frames=frames,

@@ -3,14 +3,16 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ipoke.errors import InputError
+from ipoke.reading.regular import read_bounded
 from ipoke.runs import write_text
 from ipoke.sections import StageSettings
-from ipoke.settings import Recipe, Section, settings_key, stages_of
+from ipoke.settings import BASELINE_STAGE, DECODER_STAGE, STAGES, Recipe, settings_key, stages_of
+from ipoke.values import Clips, Section
 
 FILE = "plan.json"
 RESERVE = 0.03
@@ -27,15 +29,20 @@ WARMUP, HALF_LIFE = 1 / 10, 1 / 20
 CHECKPOINT_EVERY_S = 240.0
 
 
+LARGEST_PLAN = 2**18
+"""Bytes of the file; it holds two recipes."""
+Positive = Annotated[float, Field(ge=0, le=1e9)]
+
+
 class PlannedStage(Section):
     """How long a stage may take and what is expected of it."""
 
-    stage: str
-    seconds: float
+    stage: Annotated[str, Field(pattern=rf"^({'|'.join((DECODER_STAGE, *STAGES, BASELINE_STAGE))})$")]
+    seconds: Positive
     """After which it ends, however far it is; its learning rate has come to zero by then."""
-    clips: int
+    clips: Clips
     """What this machine was measured to see in that time, at most what it will see."""
-    clips_per_s: float
+    clips_per_s: Positive
 
 
 class Plan(Section):
@@ -44,8 +51,8 @@ class Plan(Section):
     asked: Recipe
     recipe: Recipe
     """As it was fitted: widths, batches and schedules."""
-    width: float
-    stages: tuple[PlannedStage, ...]
+    width: Positive
+    stages: Annotated[tuple[PlannedStage, ...], Field(min_length=1, max_length=5)]
 
     def lines(self) -> Iterator[str]:
         """Tell people."""
@@ -120,8 +127,8 @@ def read_plan(folder: Path, asked: Recipe) -> Plan | None:
     if not path.exists():
         return None
     try:
-        plan = Plan.model_validate_json(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
+        plan = Plan.model_validate_json(read_bounded(path, LARGEST_PLAN, "plan"))
+    except ValidationError as error:
         raise InputError(f"{path}: not a plan; restore the file or give another --out") from error
     if plan.asked != asked:
         raise InputError(f"{path}: a plan for other settings than the run's; restore the file or give another --out")

@@ -4,7 +4,6 @@ All randomness of a step comes from (seed, stage, rank, clips seen) and the data
 was stopped and resumed is the run that was not stopped, bit for bit on CPU.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -19,6 +18,7 @@ from ipoke.data.batches import Batch
 from ipoke.data.images import write_png
 from ipoke.errors import InputError
 from ipoke.json_text import json_text
+from ipoke.reading.regular import json_of
 from ipoke.runs import Run, read_tensors, write_tensors
 from ipoke.settings import settings_key, stage_stream
 from ipoke.training.outliers import Outliers
@@ -252,7 +252,7 @@ class Loop:
         tensors, metadata = read_tensors(path)
         try:
             self._restore(tensors, metadata)
-        except (KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, IndexError, ValueError, TypeError, RuntimeError) as error:
             raise InputError(
                 f"{path}: got another checkpoint, expected one of stage {self.stage.name} by this recipe; "
                 "remove it to train the stage again"
@@ -267,7 +267,7 @@ class Loop:
             for name, tensor in tensors.items()
             if name.startswith("average/")
         }
-        if json.loads(metadata["finished"]):
+        if json_of(metadata["finished"]):
             self._ended = True
             self._finish()
             return
