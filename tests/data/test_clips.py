@@ -2,8 +2,6 @@ import json
 import multiprocessing
 import os
 import pickle
-import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -284,59 +282,6 @@ def test_two_writers_at_once_are_refused(tmp_path):
         writer.add(source("a"), [])
         with pytest.raises(ValueError, match="already"):
             writer.add(source("a"), [])
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes")
-@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
-@pytest.mark.parametrize("name", ["shard-00000.tar", "index.jsonl", ".lock"])
-def test_nothing_is_written_through_what_is_no_file(folder, tmp_path, name, kind):
-    other = tmp_path / "other"
-    shutil.copytree(folder, other)
-    target = tmp_path / "theirs"
-    if name == ".lock":
-        target.write_bytes(b"theirs")
-    else:
-        (other / name).rename(target)
-    before = target.read_bytes()
-    {"link": lambda path: path.symlink_to(target), "pipe": os.mkfifo, "folder": os.mkdir}[kind](other / name)
-    with pytest.raises(InputError, match=re.escape(name)) as error:
-        ClipWriter(other, settings=SETTINGS)
-    assert "\n" not in str(error.value)
-    assert target.read_bytes() == before
-    with pytest.raises(InputError, match=re.escape(name)):
-        ClipWriter(other, settings=SETTINGS)
-
-
-def test_links_to_settings_are_replaced_and_a_new_shard_is_none(folder, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    theirs = tmp_path / "theirs"
-    theirs.write_bytes(b"theirs")
-    (other / "settings.json").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="is not empty and not a prepared set"):
-        write(other)
-    (other / "settings.json").unlink()
-    write(other, "")
-    (other / "shard-00000.tar").symlink_to(theirs)
-    write(other)
-    assert contents(other) == contents(folder)
-    assert theirs.read_bytes() == b"theirs"
-
-
-def test_a_set_without_a_source_binds_nobody_and_goes_after_a_mistake(folder, tmp_path):
-    def fail():
-        with ClipWriter(tmp_path / "a" / "set", settings=SETTINGS.model_copy(update={"stride": 1})):
-            raise InputError("wrong")
-
-    with pytest.raises(InputError, match="wrong"):
-        fail()
-    assert not (tmp_path / "a").exists()
-    write(tmp_path / "a" / "set", "", settings=SETTINGS.model_copy(update={"stride": 1}))
-    write(tmp_path / "a" / "set")
-    assert contents(tmp_path / "a" / "set") == contents(folder)
-    with pytest.raises(InputError, match="wrong"), ClipWriter(folder, settings=SETTINGS):
-        raise InputError("wrong")
-    assert contents(tmp_path / "a" / "set") == contents(folder)
 
 
 def test_wrong_shapes_are_refused(tmp_path):

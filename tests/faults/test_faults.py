@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -162,16 +162,19 @@ def is_needed(name: str) -> bool:
     return "cache" not in Path(name).parts
 
 
-def points(calls: str) -> list[tuple[int, int]]:
-    """Choose calls and faults: the last row, or else write, is torn, the last renaming fails; or all."""
-    if not ALL:
-        return [(calls.rfind("a" if "a" in calls else "w") + 1, TEAR), (calls.rfind("r") + 1, IO_ERROR)]
+def some(calls: str) -> list[tuple[int, int]]:
+    """Choose calls and faults: the last row, or else write, is torn, and the last renaming fails."""
+    return [(calls.rfind("a" if "a" in calls else "w") + 1, TEAR), (calls.rfind("r") + 1, IO_ERROR)]
+
+
+def every(calls: str) -> list[tuple[int, int]]:
+    """Give every call with every fault that is another one there."""
     each = range(1, len(calls) + 1)
     torn = [(at, TEAR) for at in each if calls[at - 1] in "aw"]
     return [(at, KILL) for at in each] + torn + [(at, (IO_ERROR, NO_SPACE)[at % 2]) for at in each]
 
 
-def stop_and_repeat(faults: Faults, command: str) -> int:
+def stop_and_repeat(faults: Faults, command: str, points: Callable[[str], list[tuple[int, int]]]) -> int:
     """Give a command faults, one after the other, and repeat it after each; count them."""
     faults.begin(command)
     undisturbed = faults.run(command)
@@ -201,7 +204,7 @@ def stop_and_repeat(faults: Faults, command: str) -> int:
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.timeout(3600 if ALL else 120)
 def test_a_command_that_was_stopped_anywhere_is_repeated_to_the_same_end(faults, command):
-    print(f"{command}: {stop_and_repeat(faults, command)} faults")
+    print(f"{command}: {stop_and_repeat(faults, command, every if ALL else some)} faults")
 
 
 PLANTED = {"plain writes": "poke", "torn rows are kept": "evaluate", "leftovers stay": "poke"}
@@ -211,4 +214,4 @@ PLANTED = {"plain writes": "poke", "torn rows are kept": "evaluate", "leftovers 
 def test_a_mistake_is_noticed(faults, monkeypatch, mistake):
     monkeypatch.setattr(faults, "planted", mistake)
     with pytest.raises(AssertionError, match=r"half written|call \d+ of"):
-        stop_and_repeat(faults, PLANTED[mistake])
+        stop_and_repeat(faults, PLANTED[mistake], some)
