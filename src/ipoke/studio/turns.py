@@ -5,6 +5,9 @@ What several of them want of the networks at one time is computed in one batch.
 
 import asyncio
 import contextlib
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,7 +40,7 @@ class Turns:
         self._together, self._ahead = together, ahead
         self._waiting = Waiting(limits)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="studio")
-        self._thread_aside = ThreadPoolExecutor(1, thread_name_prefix="studio-aside")
+        self._thread_aside = ThreadPoolExecutor(1, thread_name_prefix="studio-aside", initializer=_yield_to_others)
         self._news = asyncio.Event()
         self._is_stopping = False
         self._runner: asyncio.Task[None] | None = None
@@ -126,6 +129,12 @@ class Turns:
         except Exception as error:  # it must not end the server
             answers = [error] * len(jobs)
         return [advanced(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+
+
+def _yield_to_others() -> None:
+    """Let the processor compute for those who take turns first, where a thread has a priority of its own."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _done(aside: Aside) -> tuple[Any, float]:
