@@ -53,9 +53,9 @@ test-core: .venv/.ready-test ## Run the tests of what every system can do
 test-browser: .venv/.ready-browser ## Use the studio in a real browser; needs chromium
 	$(BIN)/python -m pytest -m browser tests/browser
 
-# What releases of years ago say of newer ones beside them is not this project's.
+# Warnings of releases of years ago about newer ones beside them are not this project's.
 test-lowest: .venv-lowest/.ready ## Test with the lowest versions that are allowed
-	.venv-lowest/$(BIN_OF)/python $(PYTEST) -W ignore::DeprecationWarning $(TESTS_OF_DEPENDENCIES)
+	.venv-lowest/$(BIN_OF)/python $(PYTEST) -W ignore $(TESTS_OF_DEPENDENCIES)
 
 test-default-wheel: .venv-default/.ready ## Test with what `pip install torch` takes, on Linux the CUDA build, 5.5 GB
 	.venv-default/$(BIN_OF)/python $(PYTEST) $(TESTS_OF_WHEELS)

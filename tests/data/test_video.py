@@ -73,7 +73,7 @@ def test_a_single_frame_and_odd_sides_are_fine():
 
 
 def test_mp4_in_yuv420_has_the_right_colours():
-    for colour in ((200, 30, 30), (30, 200, 30), (30, 30, 200), (128, 128, 128)):
+    for colour in ((200, 30, 30), (30, 200, 30), (30, 30, 200), (128, 128, 128), (200, 20, 120)):
         frames = np.full((3, 64, 64, 3), colour, np.uint8)
         result = decode_mp4(encode_mp4(frames, 25, yuv444=False))
         assert np.abs(result.astype(int) - frames).max() <= 4
