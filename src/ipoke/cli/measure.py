@@ -36,9 +36,7 @@ class Measuring:
         int, Parameter(validator=Number(gte=2), help="Samples of those, and true futures where clips are simulated.")
     ] = 20
     seed: Annotated[Seed, Parameter(help="Of pokes and residuals.")] = 0
-    batch: Annotated[
-        Count, Parameter(help="Clips sampled in one call; it changes numbers by rounding alone, 1e-3 or less.")
-    ] = 4
+    batch: Annotated[Count, Parameter(help="Clips sampled in one call; it changes numbers by rounding alone.")] = 4
     as_drawn: Annotated[
         bool, Parameter(help="Measure samples as the latent flow draws them, not pulled until poked points arrive.")
     ] = False
