@@ -15,8 +15,10 @@ from ipoke.conditioning.condition import ConditionEncoders
 from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
+from ipoke.errors import InputError
 from ipoke.latent_flow import LatentFlow
 from ipoke.nn.spade import Modulation
+from ipoke.round_trip import comes_back
 from ipoke.tensors import frames_from_clip
 
 PULLS = 128
@@ -116,7 +118,10 @@ def _sampler_of(
         maps = np.stack([poke_map([Poke(*at, *map(float, pull))], size, patch=patch) for pull in pulls])
         of_pokes = conditions.encode_pokes(torch.from_numpy(maps).to(source.device), stills)
         cond = torch.cat([features.expand(count, -1, -1, -1), of_pokes], 1).float()
-        z = latent_flow.sample(cond, seeds=list(seeds))
+        r = latent_flow.residuals(list(seeds), cond, 1.0)
+        z = latent_flow.approximate_latent(r, cond)
+        if not comes_back(latent_flow, r, z, cond).all():
+            raise InputError("affinity: a residual does not come back from its latent; take another seed")
         repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in modulations]
         decoded = autoencoder.decode(z, stills, frames, only=[frames - 1], modulations=repeated)
         lasts = frames_from_clip(decoded.clip[:, 0].clamp(-1, 1))

@@ -249,7 +249,7 @@ class OpenPicture:
             InputError: A residual does not come back from its latent.
         """
         cond = self.condition(pokes)
-        z = self._latent_flow.to_latent(r, cond.expand(len(r), -1, -1, -1))
+        z = self._latent_flow.approximate_latent(r, cond.expand(len(r), -1, -1, -1))
         self.drawing.checked(r, z, cond)
         states = self._autoencoder.rollout(z, frames or self._recipe.clip.frames)
         return Drawn(r, z, cond, states, (1,) * len(r))

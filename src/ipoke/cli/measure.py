@@ -33,9 +33,7 @@ class Measuring:
     ] = 100
     cloud: Annotated[Pair, Parameter(help="Samples of those, and true futures where clips are simulated.")] = 20
     seed: Annotated[Seed, Parameter(help="Of pokes and residuals.")] = 0
-    batch: Annotated[
-        Few, Parameter(help="Clips sampled in one call; it changes numbers by rounding alone, 1e-3 or less.")
-    ] = 4
+    batch: Annotated[Few, Parameter(help="Clips sampled in one call; it changes numbers by rounding alone.")] = 4
     as_drawn: Annotated[
         bool, Parameter(help="Measure samples as the latent flow draws them, not pulled until poked points arrive.")
     ] = False
