@@ -19,6 +19,7 @@ from ipoke.open_picture import MOST_SAMPLES
 from ipoke.reading import read_bounded, regular_file
 from ipoke.render import film_strip, grid
 from ipoke.runs import write_text
+from ipoke.still import MAX_SIDE
 from ipoke.values import WHOLE, Frames, PathText, Section, Seed, Sha256, problem_of
 
 FPS = 10.0
@@ -29,7 +30,7 @@ ENDINGS = (".webp", ".gif", ".mp4", ".png")
 LARGEST_SESSION = 2**18
 """Bytes of a session; one of a single poke has 600."""
 MOST_POKES = 64
-MOST_BYTES = 2**32
+MOST_BYTES = 2**31
 """Pixels of all frames of all samples that one command makes, in bytes."""
 Pixels = Annotated[float, Field(ge=-1e5, le=1e5)]
 
@@ -148,7 +149,20 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
 
 
 def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "n t h w 3"]:
-    """Draw what the session asks for."""
+    """Draw what the session asks for.
+
+    Raises:
+        InputError: Its samples would fill the memory.
+    """
+    frames = 1 + (session.frames or model.frames)
+    height, width = image.shape[:2]
+    shown = min(1.0, MAX_SIDE / max(height, width))
+    wanted = session.samples * frames * 3 * height * width * shown**2
+    if wanted > MOST_BYTES:
+        raise InputError(
+            f"samples: got {session.samples} clips of {frames} frames of this picture, {wanted / 2**30:.1f} GiB of "
+            f"pixels, expected at most {MOST_BYTES / 2**30:g}; ask for fewer, or give a smaller picture"
+        )
     return model.poke(
         image,
         session.poke_list(),
