@@ -1,5 +1,6 @@
 """The smallest things that every part of the system can work on: clips of moving squares, a recipe, a model."""
 
+import copy
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,17 @@ def tiny_recipe(*overrides: str) -> Recipe:
 def training(*, clips: int, batch: int = 2) -> list[str]:
     """Say how many clips every stage sees."""
     return [f"train.{stage}.{key}={value}" for stage in STAGES for key, value in (("clips", clips), ("batch", batch))]
+
+
+@cache
+def _outline(recipe: Recipe) -> PokeModel:
+    with torch.device("meta"):
+        return PokeModel(recipe)
+
+
+def copied_outline(recipe: Recipe) -> PokeModel:
+    """Give a model without weights, faster than it is built."""
+    return copy.deepcopy(_outline(recipe))
 
 
 @cache

@@ -27,6 +27,7 @@ from ipoke.reading.regular import read_bounded, regular_file
 from ipoke.render import film_strip, grid
 from ipoke.residual_terms import drawn_anew
 from ipoke.runs import write_text
+from ipoke.still import MAX_SIDE
 from ipoke.values import WHOLE, Frames, PathText, Section, Seed, Sha256, problem_of
 
 FPS = 10.0
@@ -37,7 +38,7 @@ ENDINGS = (".webp", ".gif", ".mp4", ".png")
 LARGEST_SESSION = 2**18
 """Bytes of a session; one of a single poke has 600."""
 MOST_POKES = 64
-MOST_BYTES = 2**32
+MOST_BYTES = 2**31
 """Pixels of all frames of all samples that one command makes, in bytes."""
 Pixels = Annotated[float, Field(ge=-1e5, le=1e5)]
 
@@ -175,8 +176,9 @@ def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]
     """Draw what the session asks for, and note in it how that came about.
 
     Raises:
-        InputError: As of `ipoke.model.PokeModel.poke`, or the session tells of more or fewer draws than samples.
+        InputError: As of `ipoke.model.PokeModel.poke`, or its samples would fill the memory, or it tells of more or fewer draws than samples.
     """
+    _refuse_too_much(session, model, image)
     residuals = plain_residuals(session.seed, session.samples)
     draws = session.draws or (1,) * session.samples
     if len(draws) != session.samples:
@@ -196,6 +198,18 @@ def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]
         "clips_sha256": clips_sha256(clips),
     }
     return Sampled(clips, session.model_copy(update=made))
+
+
+def _refuse_too_much(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]) -> None:
+    frames = 1 + (session.frames or model.frames)
+    height, width = image.shape[:2]
+    shown = min(1.0, MAX_SIDE / max(height, width))
+    wanted = session.samples * frames * 3 * height * width * shown**2
+    if wanted > MOST_BYTES:
+        raise InputError(
+            f"samples: got {session.samples} clips of {frames} frames of this picture, {wanted / 2**30:.1f} GiB of "
+            f"pixels, expected at most {MOST_BYTES / 2**30:g}; ask for fewer, or give a smaller picture"
+        )
 
 
 def unlike(then: Session, now: Session) -> str | None:

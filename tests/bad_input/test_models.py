@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
+from ipoke import model
 from ipoke.model import load
 from ipoke.runs import model_metadata
 from refusals import CONTENTS, odd_files, refusal
@@ -81,6 +82,12 @@ FLAGS = {
     "integer": lambda flag: flag.to(torch.int64),
     "float": lambda flag: flag.float(),
 }
+
+
+@pytest.fixture(autouse=True)
+def _built_once(monkeypatch):
+    """Only time is saved."""
+    monkeypatch.setattr(model, "PokeModel", tiny.copied_outline)
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +199,9 @@ HEADERS = {
     "unsigned": lambda h, r: with_header(h | {"a": entry([2], [len(r), len(r) + 16], "U64")}, r + bytes(16)),
     "bytes left over": lambda h, r: with_header(h, r + bytes(16)),
     "cut off": lambda h, r: with_header(h, r[:-16]),
-    "many tensors": lambda h, r: with_header(h | {f"a{n}": entry([0], [len(r), len(r)]) for n in range(100_000)}, r),
+    "many tensors": lambda h, r: with_header(
+        h | {f"{n}{1000 * 'a'}": entry([0], [len(r), len(r)]) for n in range(4_200)}, r
+    ),
     "a long name": lambda h, r: with_header(h | {"\x1b[31m" * 10_000: entry([0], [len(r), len(r)])}, r),
 }
 

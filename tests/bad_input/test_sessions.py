@@ -4,11 +4,13 @@ import itertools
 import json
 import os
 
+import numpy as np
 import pytest
 
-from ipoke.session import Session, load_session, reopen
+from ipoke.session import Session, load_session, reopen, sample
 from refusals import CONTENTS, odd_files, refusal
 from schemas import unbounded
+from tiny import tiny_model
 
 pytestmark = pytest.mark.usefixtures("in_bounds")
 
@@ -103,3 +105,9 @@ def test_a_session_that_names_something_odd_is_refused(tmp_path, picture, change
 
 def test_every_number_list_and_text_of_a_session_has_bounds():
     assert not list(unbounded(Session))
+
+
+def test_samples_that_would_fill_the_memory_are_refused_before_they_are_drawn():
+    session = Session.model_validate_json(json.dumps(GOOD | {"samples": 256, "frames": 100}))
+    line = refusal(lambda: sample(session, tiny_model(), np.zeros((1024, 2048, 3), np.uint8)))
+    assert "256 clips of 101 frames" in line

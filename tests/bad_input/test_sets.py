@@ -208,7 +208,7 @@ FLOWS: dict[str, Callable[[], bytes]] = {
     "encrypted": lambda: encrypted(arrays_to_npz({"optical_flow": np.zeros(SHAPE, np.int16)})),
     "cut off": lambda: arrays_to_npz({"optical_flow": np.zeros(SHAPE, np.int16)})[:-40],
     "damaged": lambda: damaged(arrays_to_npz({"optical_flow": np.arange(2 * 64 * 64, dtype=np.int16).reshape(SHAPE)})),
-    "many arrays": lambda: zipped(**{f"a{n}": npy("") for n in range(20_000)}),
+    "many arrays": lambda: zipped(**{f"a{n}": npy("") for n in range(200)}),
     "no array file": lambda: zipped(optical_flow=b"plain bytes"),
 }
 POKES: dict[str, Callable[[], bytes]] = {
@@ -265,8 +265,8 @@ FILMS: dict[str, Callable[[], bytes]] = {
     "another size": lambda: film(32, 5),
     "fewer frames": lambda: film(64, 4),
     "more frames": lambda: film(64, 6),
-    "many frames": lambda: film(64, 3000),
-    "large": lambda: film(2048, 5),
+    "many frames": lambda: film(64, 300),
+    "large": lambda: film(512, 5),
     "a list of files": lambda: b"ffconcat version 1.0\nfile shard-00000.tar\n",
     "cut off": lambda: film(64, 5)[:-200],
     "a session description": lambda: (

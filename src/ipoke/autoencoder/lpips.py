@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.errors import InputError
+from ipoke.reading import regular_file
 
 WEIGHTS_VARIABLE = "IPOKE_WEIGHTS"
 """Environment variable that names the folder of pretrained weights."""
@@ -215,7 +216,9 @@ def read_weights(path: Path) -> dict[str, Any]:
         InputError: The file is missing or not a state dict.
     """
     try:
-        weights = torch.load(path, map_location="cpu", weights_only=True)
+        weights = torch.load(regular_file(path, "weights"), map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except Exception as error:
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: cannot read these weights ({problem}); nothing was executed") from error

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ipoke.autoencoder.lpips import WEIGHTS_VARIABLE, Lpips, load_frozen, load_lpips, read_weights, vgg_features
 from ipoke.errors import InputError
+from ipoke.reading import is_there, regular_file
 
 
 class Vgg19Distance(nn.Module):
@@ -42,7 +43,7 @@ def find_perceptual_weights(given: str | None) -> Path | None:
         InputError: A path was given and is not there.
     """
     if given is not None:
-        if not Path(given).exists():
+        if not is_there(Path(given)):
             raise InputError(f"perceptual weights: {given} does not exist; give a VGG-19 file or an LPIPS folder")
         return Path(given)
     folder = os.environ.get(WEIGHTS_VARIABLE)
@@ -71,5 +72,5 @@ def weights_sha256(path: Path) -> str:
     """Hash a weight file, or all .pth files of a folder in order of name."""
     digest = hashlib.sha256()
     for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
-        digest.update(file.read_bytes())
+        digest.update(regular_file(file, "weights").read_bytes())
     return digest.hexdigest()

@@ -70,8 +70,8 @@ def labelled(models: list[str]) -> Iterator[tuple[str, str]]:
             label, name = Path(given).stem, given
         if not re.fullmatch(r"\w[\w .()+-]{0,79}", label) or label in seen:
             raise InputError(
-                f"--model: got {shown(given)}, expected LABEL=NAME with a label of its own: letters, digits and some "
-                "of .()+-_, without slashes"
+                f"--model: got {shown(given)}, expected LABEL=NAME with a label of its own: letters, digits and "
+                "some of .()+-_, without slashes"
             )
         seen.add(label)
         yield label, name
