@@ -176,7 +176,8 @@ def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]
     """Draw what the session asks for, and note in it how that came about.
 
     Raises:
-        InputError: As of `ipoke.model.PokeModel.poke`, or its samples would fill the memory, or it tells of more or fewer draws than samples.
+        InputError: As of `ipoke.model.PokeModel.poke`; its samples would fill the memory, or it tells of more or fewer
+            draws than samples.
     """
     _refuse_too_much(session, model, image)
     residuals = plain_residuals(session.seed, session.samples)

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.errors import InputError
-from ipoke.reading import regular_file
+from ipoke.reading.regular import regular_file
 
 WEIGHTS_VARIABLE = "IPOKE_WEIGHTS"
 """Environment variable that names the folder of pretrained weights."""

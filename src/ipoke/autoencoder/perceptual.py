@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ipoke.autoencoder.lpips import WEIGHTS_VARIABLE, Lpips, load_frozen, load_lpips, read_weights, vgg_features
 from ipoke.errors import InputError
-from ipoke.reading import is_there, regular_file
+from ipoke.reading.regular import is_there, regular_file
 
 
 class Vgg19Distance(nn.Module):
