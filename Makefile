@@ -14,15 +14,14 @@ CODE := src tests benchmarks
 PYTEST := -m pytest -n 2 --dist worksteal
 export OMP_NUM_THREADS := 1
 
-# What of PyTorch `make test-lowest` takes.
-TORCH ?= $(shell sed -n '/^torch==/p' constraints-lowest.txt)
 # Tests of what is done with each dependency.
 TESTS_OF_DEPENDENCIES := tests/test_versions.py tests/data/test_video.py tests/data/test_images.py tests/data/test_clips.py \
-	tests/data/test_ray_workers.py tests/scenes tests/studio $(wildcard tests/reading) tests/test_settings.py tests/test_runs.py tests/test_still.py \
-	tests/test_cli_mistakes.py tests/figures tests/metrics tests/export tests/test_latent_flow.py tests/test_model.py
+	tests/data/test_ray_workers.py tests/scenes tests/studio $(wildcard tests/reading) tests/test_settings.py \
+	tests/test_runs.py tests/test_still.py tests/test_cli_mistakes.py tests/figures tests/metrics tests/export \
+	tests/test_latent_flow.py tests/test_model.py
 # Tests of decoding in a process of its own, and of sampling.
-TESTS_OF_WHEELS := tests/studio $(wildcard tests/reading) tests/data/test_video.py tests/data/test_images.py tests/test_model.py \
-	tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py
+TESTS_OF_WHEELS := tests/studio $(wildcard tests/reading) tests/data/test_video.py tests/data/test_images.py \
+	tests/test_model.py tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py
 # Tests of what runs on every system: the model, its files and pictures, without the studio.
 CORE := tests/test_versions.py tests/test_structure.py tests/test_settings.py tests/test_runs.py tests/test_still.py \
 	tests/test_tensors.py tests/test_model.py tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py \
@@ -95,8 +94,7 @@ clean: ## Remove what make and the tests have made, .venv too; clips and runs st
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt | .venv/.made
 	$(PYTHON) -m venv .venv-lowest
-	{ sed '/^torch==/d' constraints-lowest.txt; echo '$(TORCH)'; } > .venv-lowest/constraints.txt
-	.venv-lowest/$(BIN_OF)/python $(INSTALL) -c .venv-lowest/constraints.txt -e '.[dev]'
+	.venv-lowest/$(BIN_OF)/python $(INSTALL) -c constraints-lowest.txt -e '.[dev]'
 	@touch $@
 
 .venv-default/.ready: pyproject.toml constraints.txt | .venv/.made
@@ -118,8 +116,7 @@ lock: | .venv/.made ## Write the hashes of the tested set, transitive packages t
 	echo hatchling > .venv-lock/build.txt
 	echo 'backports-strenum<1.3' > .venv-lock/bounds.txt # what ai-edge-litert needs; newer ones are for Python 3.10 alone
 	.venv-lock/$(BIN_OF)/python $(LOCK) --extra dev --extra pose --extra browser --excludes .venv-lock/torch.txt \
-	  -c .venv-lock/bounds.txt \
-	  pyproject.toml .venv-lock/build.txt -o requirements.lock
+	  -c .venv-lock/bounds.txt pyproject.toml .venv-lock/build.txt -o requirements.lock
 	.venv-lock/$(BIN_OF)/python $(LOCK) -c requirements.lock .venv-lock/torch.txt -o requirements-torch.lock
 
 venv-locked: | .venv/.made ## Install the tested set into .venv-locked, every file checked by its hash
