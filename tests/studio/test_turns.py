@@ -4,8 +4,9 @@ import time
 import pytest
 
 from ipoke.errors import InputError
-from ipoke.studio.jobs import Shared
+from ipoke.studio.jobs import END, Job, Shared, advanced
 from ipoke.studio.problem import Problem
+from ipoke.studio.visitors import Visitor
 from turning import Named, all_of, run, steps
 
 
@@ -215,3 +216,13 @@ def test_who_waits_while_it_stops_is_told():
         return statuses
 
     assert asyncio.run(whole()) == [503, 503]
+
+
+def test_who_leaves_as_a_batch_begins_takes_nobody_along():
+    turns = Named(lambda works: [work.upper() for work in works])
+    jobs = [Job(Visitor(name, ""), "clips", wanting(name)) for name in "abc"]
+    for job in jobs:
+        assert advanced(job, None) is None
+        assert job.shared is not None
+    jobs[0].give_up()
+    assert turns._step(jobs) == [END, ("b", "B"), ("c", "C")]
