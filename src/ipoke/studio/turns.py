@@ -121,14 +121,15 @@ class Turns:
 
     def _step(self, jobs: list[Job]) -> list[Any]:
         """Do one step of each; give what it yields, `END`, or what went wrong."""
-        works = [job.shared.work for job in jobs if job.shared is not None]
-        if len(works) < len(jobs) or jobs[0].is_given_up:
-            return [advanced(job, job.answer) for job in jobs]
-        try:
-            answers = self._together(works)
-        except Exception as error:  # it must not end the server
-            answers = [error] * len(jobs)
-        return [advanced(job, answer) for job, answer in zip(jobs, answers, strict=True)]
+        wanting = [(job, job.shared.work) for job in jobs if job.shared is not None and not job.is_given_up]
+        answers: Sequence[Any] = []
+        if wanting:
+            try:
+                answers = self._together([work for _, work in wanting])
+            except Exception as error:  # it must not end the server
+                answers = [error] * len(wanting)
+        told = {id(job): answer for (job, _), answer in zip(wanting, answers, strict=True)}
+        return [advanced(job, told.get(id(job), job.answer)) for job in jobs]
 
 
 def _yield_to_others() -> None:
