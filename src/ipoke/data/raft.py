@@ -222,14 +222,13 @@ def find_raft_weights() -> Path:
     Raises:
         InputError: It is in none of these places.
     """
-    folders = [Path(torch.hub.get_dir()) / "checkpoints"]
-    if "IPOKE_WEIGHTS" in os.environ:
-        given = Path(os.environ["IPOKE_WEIGHTS"])
-        folders = [given, given / "raft_small", *folders]
-    for folder in folders:
+    downloads = Path(torch.hub.get_dir()) / "checkpoints"
+    given = os.environ.get("IPOKE_WEIGHTS")
+    mine = [Path(given), Path(given) / "raft_small"] if given else []
+    for folder in (*mine, downloads):
         if (folder / WEIGHTS_FILE).is_file():
             return folder / WEIGHTS_FILE
+    where = f"{given} or {downloads}" if given else str(downloads)
     raise InputError(
-        f"RAFT: {WEIGHTS_FILE} is not in {' or '.join(map(str, folders))}; take it from the models that the authors of "
-        "RAFT publish, set IPOKE_WEIGHTS to its folder, or use the estimator dis, which needs no weights"
+        f"RAFT: {WEIGHTS_FILE} is not in {where}; set IPOKE_WEIGHTS to the folder of RAFT's published models, or use dis"
     )
