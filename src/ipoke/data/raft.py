@@ -230,5 +230,5 @@ def find_raft_weights() -> Path:
             return folder / WEIGHTS_FILE
     where = f"{given} or {downloads}" if given else str(downloads)
     raise InputError(
-        f"RAFT: {WEIGHTS_FILE} is not in {where}; set IPOKE_WEIGHTS to the folder of RAFT's published models, or use dis"
+        f"RAFT: {WEIGHTS_FILE} is not in {where}; set IPOKE_WEIGHTS to the folder of its published models, or use dis"
     )
