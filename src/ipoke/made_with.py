@@ -8,19 +8,19 @@ import torch
 
 from ipoke.compiled.library import compiled
 from ipoke.compiled.processor import processor
-from ipoke.settings import Section
+from ipoke.values import Name, Section
 from ipoke.version import __version__
 
 
 class MadeWith(Section):
     """Versions and machine. Threads and the number of samples are none of it: they change no bit."""
 
-    ipoke: str
-    torch: str
-    pillow: str
-    av: str
-    processor: str
-    kernels: str
+    ipoke: Name
+    torch: Name
+    pillow: Name
+    av: Name
+    processor: Name
+    kernels: Name
     """Instructions that matrix products take, and whether C functions were compiled."""
 
 

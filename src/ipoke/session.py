@@ -40,6 +40,7 @@ LARGEST_SESSION = 2**18
 MOST_POKES = 64
 MOST_BYTES = 2**31
 """Pixels of all frames of all samples that one command makes, in bytes."""
+Draws = Annotated[int, Field(ge=1, le=MOST_DRAWS), WHOLE]
 Pixels = Annotated[float, Field(ge=-1e5, le=1e5)]
 
 
@@ -69,7 +70,7 @@ class Session(Section):
     frames: Frames | None = None
     reaches: bool = False
     """Whether residuals were pulled until the poked pixels reached their targets, which older sessions do not say."""
-    draws: tuple[Annotated[int, Field(ge=1, le=MOST_DRAWS)], ...] | None = None
+    draws: Annotated[tuple[Draws, ...], Field(max_length=MOST_SAMPLES)] | None = None
     """How many times each residual was drawn, see `ipoke.round_trip`; as often as it takes where that is not said."""
     made_with: MadeWith | None = None
     """Said from the first sampling on, as the draws and the hash of all frames' pixels are."""

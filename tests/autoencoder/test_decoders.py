@@ -31,7 +31,8 @@ def test_a_longer_roll_out_begins_like_a_shorter_one(output):
 def test_clips_of_a_batch_do_not_meet(output):
     autoencoder, (z, source) = learned(output), inputs()
     both = autoencoder.decode(z, source, 3).clip
-    torch.testing.assert_close(both[1:], autoencoder.decode(z[1:], source[1:], 3).clip, atol=1e-4, rtol=1e-3)
+    # Sums of another batch end in other last bits, which what is shown of an edge may amplify.
+    torch.testing.assert_close(both[1:], autoencoder.decode(z[1:], source[1:], 3).clip, atol=2e-3, rtol=1e-3)
 
 
 @BOTH

@@ -62,7 +62,7 @@ def test_broken_and_foreign_weights_are_refused_and_not_executed(tmp_path):
     with pytest.raises(InputError, match="nothing was executed"):
         load_perceptual(folder)
     (folder / "squeeze.pth").unlink()
-    with pytest.raises(InputError, match=r"squeeze\.pth: cannot read these weights"):
+    with pytest.raises(InputError, match=r"squeeze\.pth: cannot read this file of weights"):
         load_perceptual(folder)
     assert not (tmp_path / "executed").exists()
 

@@ -1,6 +1,7 @@
 """Files frame by frame: what they hold, and that no more than a few frames are in memory at a time."""
 
 import io
+import json
 import weakref
 import zipfile
 from typing import Any
@@ -21,7 +22,7 @@ from ipoke.studio.jobs import Aside, Shared
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.pictures import Picture
 from ipoke.studio.problem import Problem
-from ipoke.studio.questions import Keeping
+from ipoke.studio.questions import Keeping, parsed
 
 DRAG = {"x": 38, "y": 137, "dx": 0, "dy": 34}
 
@@ -38,7 +39,8 @@ def picture():
 
 def asked(samples, frames=4):
     residuals = [[[7, i, 1]] for i in range(samples)]
-    return Keeping.model_validate({"picture": "still", "pokes": [DRAG], "residuals": residuals, "frames": frames})
+    fields = {"picture": "still", "pokes": [DRAG], "residuals": residuals, "frames": frames}
+    return parsed(Keeping, json.dumps(fields).encode())
 
 
 def taken(model, steps, most=10**9):

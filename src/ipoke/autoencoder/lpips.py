@@ -216,7 +216,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         InputError: The file is missing or not a state dict.
     """
     try:
-        weights = torch.load(regular_file(path, "weights"), map_location="cpu", weights_only=True)
+        weights = torch.load(regular_file(path, "file of weights"), map_location="cpu", weights_only=True)
     except InputError:
         raise
     except Exception as error:

@@ -72,5 +72,5 @@ def weights_sha256(path: Path) -> str:
     """Hash a weight file, or all .pth files of a folder in order of name."""
     digest = hashlib.sha256()
     for file in sorted(path.glob("*.pth")) if path.is_dir() else [path]:
-        digest.update(regular_file(file, "weights").read_bytes())
+        digest.update(regular_file(file, "file of weights").read_bytes())
     return digest.hexdigest()
