@@ -18,7 +18,7 @@ from ipoke.cli.arguments import numbers
 from ipoke.data.arrays import arrays_from_npz
 from ipoke.data.clip_rows import SourceRow, read_rows, read_settings
 from ipoke.data.clips import ClipSet
-from ipoke.errors import InputError, one_line
+from ipoke.errors import one_line
 from ipoke.official.checkpoint import read_state
 from ipoke.reading import regular
 from ipoke.runs import model_metadata, read_tensors, recipe_from_metadata, settings_toml
