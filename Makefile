@@ -28,7 +28,7 @@ CORE := tests/test_versions.py tests/test_structure.py tests/test_settings.py te
 	tests/bijections tests/nn tests/data/test_video.py tests/data/test_images.py tests/data/test_pokes.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo studio test test-core test-browser test-lowest test-default-wheel lint format scenes lock venv-locked \
+.PHONY: help venv demo studio test test-slow test-core test-browser test-lowest test-default-wheel lint format scenes lock venv-locked \
 	clean
 
 help: ## Show this list
@@ -43,8 +43,11 @@ demo: .venv/.ready-demo ## Poke the bundled still; look into out/
 studio: .venv/.ready-studio ## Open the page on which pictures are poked
 	$(BIN)/ipoke serve
 
-test: lint ## Lint, check types, run every test and every example in a docstring
-	$(BIN)/python $(PYTEST) --doctest-modules -m 'not browser' src/ipoke tests
+test: lint ## Lint, check types, run every test but slow ones, and every example in a docstring
+	$(BIN)/python $(PYTEST) --doctest-modules -m 'not browser and not slow' src/ipoke tests
+
+test-slow: .venv/.ready-test ## Whole runs, several processes, faults at every write, benchmarks
+	$(BIN)/python $(PYTEST) -m slow tests
 
 test-core: .venv/.ready-test ## Run the tests of what every system can do
 	$(BIN)/python $(PYTEST) $(CORE)

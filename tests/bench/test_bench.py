@@ -12,6 +12,8 @@ from ipoke.bench.results import lines, row, save
 from ipoke.settings import STAGES, load_recipe
 from tiny import tiny_recipe
 
+pytestmark = pytest.mark.slow
+
 PAPERS = tiny_recipe(
     "clip_decoder.output='paint'", "clip_decoder.spectral_norm=true", "latent_channels=8", "name='like-the-papers'"
 )

@@ -17,6 +17,7 @@ from ipoke.errors import InputError
 
 ray: Any = pytest.importorskip("ray")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(600),
     pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds workers in /proc, which this system has not"),
 ]

@@ -26,6 +26,8 @@ from ipoke.folders import LOCK_FILE
 from ipoke.runs import read_tensors
 from ipoke.scenes import write_scenes
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 KILL, TEAR, IO_ERROR, NO_SPACE = range(4)
 """Faults as shim.c numbers them: killed before a call, or in the middle of a write; a call that fails."""

@@ -14,6 +14,8 @@ from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train
 from tiny import Silent, clip_set, stop_after, tiny_recipe
 
+pytestmark = pytest.mark.slow
+
 SPEEDS = {
     **{"clip_decoder": 40.0, "autoencoder": 10.0, "image_encoder": 100.0, "poke_encoder": 100.0},
     **{"latent_flow": 20.0, "baseline": 10.0},

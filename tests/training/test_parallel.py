@@ -17,7 +17,8 @@ from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train
 from tiny import Silent, clip_set, stop_after, tiny_recipe, training
 
-pytestmark = pytest.mark.timeout(900)  # four interpreters start, which takes a while on a busy machine
+# Four interpreters start, which takes a while on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 STEPS, BATCH = 3, 6
 TOGETHER = (*(f"train.{stage}.batch={BATCH}" for stage in STAGES), f"train.checkpoint_every_clips={BATCH}")
