@@ -29,7 +29,7 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 WEBP_HEAD_BYTES = 30
 ROWS = 256
-"""Made opaque at a time, so that a large picture with transparent parts is not held three times."""
+"""Converted at a time, so that a large picture is not held three times."""
 MOST_IMAGES = 100_000
 """Of an animation."""
 
@@ -171,14 +171,14 @@ def rgb_on_white(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.asarray(image).astype(np.int64) // 257
         return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
-    if not image.has_transparency_data:
-        return np.array(image.convert("RGB"))
+    is_clear = image.has_transparency_data
     width, height = image.size
     pixels = np.empty((height, width, 3), np.uint8)
     for top in range(0, height, ROWS):
-        part = image.crop((0, top, width, min(top + ROWS, height))).convert("RGBA")
-        white = Image.new("RGBA", part.size, "white")
-        pixels[top : top + ROWS] = np.asarray(Image.alpha_composite(white, part).convert("RGB"))
+        part = image.crop((0, top, width, min(top + ROWS, height)))
+        if is_clear:
+            part = Image.alpha_composite(Image.new("RGBA", part.size, "white"), part.convert("RGBA"))
+        pixels[top : top + ROWS] = np.asarray(part.convert("RGB"))
     return pixels
 
 

@@ -62,7 +62,7 @@ class Limits(NamedTuple):
     """After which a picture that nobody asked for is forgotten."""
     decode_seconds: float = 20.0
     """After which a file that does not finish decoding is refused."""
-    decode_bytes: int = 1_400_000_000
+    decode_bytes: int = 1_050_000_000
     """Memory of a process that opens a file, beyond what it begins with."""
     quick_seconds: float = 1.0
     """After which a file has to wait until it can be opened thoroughly."""
