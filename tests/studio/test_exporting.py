@@ -157,6 +157,26 @@ def test_a_file_that_grows_too_large_is_given_up(model, picture, kind):
         taken(model, Answers(model, limits).export(picture, asked(1, frames=40), None, kind))
 
 
+@pytest.mark.parametrize(
+    ("kind", "encoder"), [("mp4", encoding.Mp4), ("webp", encoding.Played), ("webm", encoding.Played)]
+)
+@pytest.mark.parametrize("ends", ["whole", "left", "too large"])
+def test_an_encoder_is_closed_however_its_file_ends(model, picture, monkeypatch, kind, encoder, ends):
+    dropped, drop = [], encoder.drop
+    monkeypatch.setattr(encoder, "drop", lambda self: dropped.append(self) or drop(self))
+    steps = Answers(model, LIMITS._replace(file_bytes=100) if ends == "too large" else LIMITS).export(
+        picture, asked(1, frames=12), None, kind
+    )
+    if ends == "too large":
+        with pytest.raises(Problem, match="ask for fewer"):
+            taken(model, steps)
+    else:
+        taken(model, steps, most=10**9 if ends == "whole" else 12)
+    steps.close()
+    assert len(dropped) == 1
+    assert steps.gi_frame is None
+
+
 def test_equal_frames_of_a_gif_stay_as_many():
     frame = np.full((9, 13, 3), 200, np.uint8)
     gif = encoding.Gif(9, 13, encoding.palette_of([frame]))

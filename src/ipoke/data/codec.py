@@ -51,14 +51,18 @@ def encode_mp4(
         ValueError: No frames, or frames of different sizes.
     """
     encoder: Mp4Encoder | None = None
-    for index, pixels in enumerate(frames):
-        encoder = encoder or Mp4Encoder(*pixels.shape[:2], fps, crf=crf, yuv444=yuv444, gop=gop)
-        if pixels.shape != encoder.shape:
-            raise ValueError(f"encode_mp4: frame {index} is {pixels.shape}, expected {encoder.shape}")
-        encoder.add(pixels)
-    if encoder is None:
-        raise ValueError("encode_mp4: got no frames, expected at least one")
-    return encoder.close()
+    try:
+        for index, pixels in enumerate(frames):
+            encoder = encoder or Mp4Encoder(*pixels.shape[:2], fps, crf=crf, yuv444=yuv444, gop=gop)
+            if pixels.shape != encoder.shape:
+                raise ValueError(f"encode_mp4: frame {index} is {pixels.shape}, expected {encoder.shape}")
+            encoder.add(pixels)
+        if encoder is None:
+            raise ValueError("encode_mp4: got no frames, expected at least one")
+        return encoder.close()
+    finally:
+        if encoder is not None:
+            encoder.drop()
 
 
 class Mp4Encoder:
@@ -101,6 +105,10 @@ class Mp4Encoder:
         self._container.mux(self._without_names.filter(None))
         self._container.close()
         return self.buffer.getvalue()
+
+    def drop(self) -> None:
+        """End the file wherever it is: PyAV 17 may free what an open one still needs."""
+        self._container.close()
 
 
 def decode_mp4(data: bytes, *, most: int | None = None, side: int | None = None) -> UInt8[np.ndarray, "t h w 3"]:

@@ -40,6 +40,10 @@ class Encoder(Protocol):
         """Give the rest of the file, which carries a payload."""
         ...
 
+    def drop(self) -> None:
+        """Free what is held, wherever the file is."""
+        ...
+
 
 class Mp4:
     """A video that plays everywhere."""
@@ -56,6 +60,10 @@ class Mp4:
     def close(self, payload: bytes) -> bytes:
         """Give the file."""
         return carry("mp4", self._encoder.close(), payload)
+
+    def drop(self) -> None:
+        """Close the file."""
+        self._encoder.drop()
 
 
 class Played:
@@ -82,6 +90,10 @@ class Played:
         _nothing(self._buffer, self._largest)
         return carry(self._kind, self._buffer.getvalue(), payload)
 
+    def drop(self) -> None:
+        """Close the file: PyAV 17 may free what an open one still needs."""
+        self._container.close()
+
 
 class Gif:
     """An animation of 256 colours, of which each frame holds what changed."""
@@ -106,6 +118,9 @@ class Gif:
     def close(self, payload: bytes) -> bytes:
         """End the file."""
         return carry("gif", b";", payload)
+
+    def drop(self) -> None:
+        """Hold nothing that has to be freed."""
 
 
 class Rows:

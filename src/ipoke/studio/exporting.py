@@ -114,13 +114,17 @@ class Export:
             for frame in sorted({0, last // 2, last}):
                 chosen += [(yield from self._side_by_side(opened, clips, frame))]
             palette = yield Aside(lambda: palette_of(chosen))
-        for frame in range(self._frames):
-            image = yield from self._side_by_side(opened, clips, frame)
-            encoder = encoder or self._encoder(kind, *image.shape[:2], palette)
-            for _ in range(1 + held[0] * (frame == 0) + held[1] * (frame == last)):
-                yield (yield Aside(lambda image=image, encoder=encoder: encoder.add(image))) or None
-        if encoder is not None:
-            yield from parts_of((yield Aside(lambda encoder=encoder: encoder.close(payload))))
+        try:
+            for frame in range(self._frames):
+                image = yield from self._side_by_side(opened, clips, frame)
+                encoder = encoder or self._encoder(kind, *image.shape[:2], palette)
+                for _ in range(1 + held[0] * (frame == 0) + held[1] * (frame == last)):
+                    yield (yield Aside(lambda image=image, encoder=encoder: encoder.add(image))) or None
+            if encoder is not None:
+                yield from parts_of((yield Aside(lambda encoder=encoder: encoder.close(payload))))
+        finally:
+            if encoder is not None:
+                encoder.drop()
 
     def _encoder(self, kind: str, height: int, width: int, palette: Any) -> Encoder:
         if kind == "gif":
