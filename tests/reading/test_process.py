@@ -164,6 +164,16 @@ def test_a_nursery_that_is_gone_is_replaced():
     assert results("facts")
 
 
+def test_where_no_more_processes_may_start_it_is_said_and_others_go_on():
+    full = "os.fork = lambda left=[0]: left.pop() or fork() if left else os.open('', 0)"
+    with misbehaving("import os", "fork = os.fork", full), Opening("endless", b"", "a.mp4") as other:
+        frames = iter(other)
+        next(frames)
+        with pytest.raises(InputError, match="no process to open the file can be started"):
+            results("facts")
+        assert next(frames)[1] is not None
+
+
 def test_no_handles_are_left_open():
     def count():
         gc.collect()

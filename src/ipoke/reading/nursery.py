@@ -111,11 +111,21 @@ class Nursery:
             ) from error
 
     def start(self, request: bytes, source: int, results: int) -> Child:
-        """Fork a process."""
+        """Fork a process.
+
+        Raises:
+            InputError: The system lets none start, or has ended the nursery.
+        """
         with self._turn:
-            socket.send_fds(self._control, [COMMAND.pack(START, len(request))], [source, results])
-            self._control.sendall(request)
-            return Child(self, self._answer())
+            try:
+                socket.send_fds(self._control, [COMMAND.pack(START, len(request))], [source, results])
+                self._control.sendall(request)
+                number = self._answer()
+            except OSError:
+                number = -1
+        if number < 0:
+            raise InputError("no process to open the file can be started; try again, or let this program have more")
+        return Child(self, number)
 
     def end(self, number: int) -> int:
         """End a process with its group; 0 where the nursery is gone, and its processes with it."""

@@ -33,11 +33,12 @@ def serve(control: socket.socket) -> None:
             command, number = COMMAND.unpack(head)
             if command == START:
                 request = _receive(control, number)
-                child = os.fork()
-                if not child:
+                child = _forked()
+                if child == 0:
                     control.close()
                     _live(request, *handles)
-                children.add(child)
+                if child > 0:
+                    children.add(child)
                 for handle in handles:
                     os.close(handle)
                 control.sendall(ANSWER.pack(child))
@@ -49,6 +50,14 @@ def serve(control: socket.socket) -> None:
     finally:
         for child in children:
             _end(child)
+
+
+def _forked() -> int:
+    """Fork; give -1 where the system lets no more processes start."""
+    try:
+        return os.fork()
+    except OSError:
+        return -1
 
 
 def run(request: dict[str, Any], source: BinaryIO, results: BinaryIO) -> None:
