@@ -62,8 +62,9 @@ test-lowest: .venv-lowest/.ready ## Test with the lowest versions that are allow
 test-default-wheel: .venv-default/.ready ## Test with what `pip install torch` takes, on Linux the CUDA build, 5.5 GB
 	.venv-default/$(BIN_OF)/python $(PYTEST) $(TESTS_OF_WHEELS)
 
+# Without a cache: what is first-party in one file depends on which other files there are.
 lint: .venv/.ready-test ## Lint and check types
-	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff check --no-cache $(CODE)
 	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/ty check $(CODE)
 

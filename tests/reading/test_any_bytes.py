@@ -5,14 +5,14 @@ import io
 import json
 
 import numpy as np
-import small_files
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from small_files import refused_in_one_line
 
+import small_files
 from ipoke.reading import operations
 from ipoke.reading.bounds import Bounds
 from ipoke.reading.carrying import carry
+from small_files import refused_in_one_line
 
 BOUNDS = Bounds(pixels=10_000_000)
 GOOD = {**small_files.STILLS, **small_files.VIDEOS}

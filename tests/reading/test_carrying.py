@@ -7,8 +7,8 @@ import struct
 import zipfile
 
 import pytest
-import small_files
 
+import small_files
 from ipoke.errors import InputError
 from ipoke.reading.carrying import BOX, LARGEST_SESSION, MARK, carried, carry
 from ipoke.reading.process import Opening

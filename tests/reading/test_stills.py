@@ -5,9 +5,9 @@ import struct
 
 import numpy as np
 import pytest
-import small_files
 from PIL import Image, ImageOps
 
+import small_files
 from ipoke.data.images import image_of
 from ipoke.reading import stills
 from ipoke.reading.bounds import Bounds
