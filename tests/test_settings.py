@@ -103,10 +103,6 @@ def test_a_value_out_of_range_is_refused_and_named(override, said):
         (["poke_encoder.decoder_widths=[8, 8, 8, 8]"], "poke_encoder.decoder_widths: 4 doublings, expected 3"),
         (["latent_flow.steps=[1, 1]"], "latent_flow.steps: 2 levels need latent_channels divisible by a factor"),
         (["clip_encoder.sees_tracks=false"], "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks"),
-        (
-            ["clip_encoder.sees_tracks=false", "clip_encoder.sums_up=true"],
-            "clip_encoder.sums_up: needs clip_encoder.sees_tracks",
-        ),
         (["pokes.patch=4"], "pokes.patch: got 4, expected an odd number of px"),
     ],
 )

@@ -11,7 +11,7 @@ PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
     *("version", "recipes", "errors", "json_text", "files", "folders", "reading", "tensors"),
-    *("values", "sections", "settings", "runs"),
+    *("values", "sections", "settings", "old_settings", "runs"),
     *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
     *("round_trip", "clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
     *("open_picture", "model"),

@@ -21,6 +21,7 @@ from ipoke.errors import LONGEST_WORD, InputError, cut
 from ipoke.files import append_lines, is_leftover, reason, refuse_links, refuse_pipes, replacing
 from ipoke.folders import LOCK_FILE, writing_alone
 from ipoke.json_text import json_text
+from ipoke.old_settings import upgraded
 from ipoke.reading.regular import json_of, read_bounded, regular_file
 from ipoke.settings import Recipe, parse_recipe
 
@@ -242,6 +243,8 @@ def recipe_from_metadata(metadata: dict[str, str], path: Path) -> Recipe:
         table = json_of(metadata["recipe"])
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: its recipe is missing or corrupt ({error}); restore the file") from error
+    if isinstance(table, dict):
+        table = upgraded(table, str(path))
     return parse_recipe(table, str(path))
 
 

@@ -107,8 +107,6 @@ class ClipEncoderSettings(Section):
     sees_tracks: bool = False
     """Also feed where every source pixel is in each frame (2 channels). Differs from the original, which must find
     motion by itself."""
-    sums_up: bool = False
-    """Also add an affine map per cell, fitted to the tracks of the last frame, to the mean; needs ``sees_tracks``."""
 
 
 class ClipDecoderSettings(Section):
@@ -118,9 +116,6 @@ class ClipDecoderSettings(Section):
     rollout_update_bias: Start = 0.0
     """Bias of the ConvGRU's update gates at the start. Below 0 a latent is remembered over the whole roll-out; at 0, as
     in the original, half of it is lost at every step."""
-    rollout_straight: bool = False
-    """Add z itself to the states, more with every frame. Differs from the original, which has what the ConvGRU
-    remembers of it."""
     widths: Widths = (256, 256, 128, 64)
     """In-block, then one up-block (twice the side) per further entry."""
     spade_width: Width = 128
@@ -129,8 +124,6 @@ class ClipDecoderSettings(Section):
     output: Literal["paint", "move"] = "paint"
     """``paint``: the paper's, RGB from the last feature map. ``move``: move the source's pixels by a predicted
     displacement and paint only what was hidden; without spade_width, groups and spectral_norm."""
-    maps: bool = False
-    """``move`` only: also say an affine map of motion per cell, which each pixel follows or not."""
     source_widths: MaybeWidths = ()
     """``move`` only: widths of the source's features, one per entry of ``widths``, coarse to fine."""
     detail_widths: MaybeWidths = ()
@@ -151,8 +144,6 @@ class AutoencoderLossSettings(Section):
     """Error of the decoder's motion of the last frame against the optical flow of the clip, px (``move`` only)."""
     motion_between: NonNegative = 0.0
     """The same for the frames before, against the clip's tracks."""
-    going: NonNegative = 0.0
-    """Cross-entropy of which pixels go along, against which of them the optical flow moves (``move`` only)."""
     adversarial_static: NonNegative = 1.0
     adversarial_temporal: NonNegative = 1.0
     feature_matching: NonNegative = 1.0
@@ -270,10 +261,6 @@ class TrainSettings(Section):
     start: PathText | None = None
     """Differs from the original if set: a model whose weights training starts from, where they fit, instead of chance.
     A bundled name, run directory or .safetensors file."""
-    clip_decoder: StageSettings | None = None
-    """Differs from the original if set: the decoder first learns alone, from stills and optical flow, which pixels go
-    along with the maps that `ClipEncoderSettings.sums_up` fits. Four times as fast as the autoencoder, whose encoder
-    and roll-out it does without."""
     autoencoder: StageSettings = StageSettings(
         clips=800_000, batch=20, learning_rate=2e-4, betas=(0.5, 0.9), weight_decay=1e-5, schedule="exponential"
     )

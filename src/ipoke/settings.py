@@ -35,8 +35,6 @@ LARGEST_RECIPE, LONGEST_LINE = 2**15, 4500
 
 STAGES = ("autoencoder", "image_encoder", "poke_encoder", "latent_flow")
 """The training stages of the paper, in the order in which they run."""
-DECODER_STAGE = "clip_decoder"
-"""A stage before them, for recipes that have it: the decoder learns alone what goes along with a given motion."""
 BASELINE_STAGE = "baseline"
 """The one stage of a run with another ``method``. It takes the place of the autoencoder: its clips, in its order."""
 
@@ -117,14 +115,10 @@ class Recipe(Section):
                 f"latent_flow.steps: {levels} levels need latent_channels divisible by a factor above {levels}, "
                 f"got {self.latent_channels} and {factor}"
             )
-        if self.clip_encoder.sums_up and not self.clip_encoder.sees_tracks:
-            raise ValueError("clip_encoder.sums_up: needs clip_encoder.sees_tracks, which brings the tracks")
         if self.autoencoder_losses.motion_between and not self.clip_encoder.sees_tracks:
             raise ValueError(
                 "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks, which brings the tracks"
             )
-        if self.train.clip_decoder and not (self.clip_encoder.sums_up and self.clip_decoder.maps):
-            raise ValueError("train.clip_decoder: needs clip_encoder.sums_up and clip_decoder.maps, to learn from maps")
         if self.pokes.patch % 2 == 0:
             raise ValueError(f"pokes.patch: got {self.pokes.patch}, expected an odd number of px")
         return self
@@ -138,9 +132,7 @@ LATENT_SIDE = 8
 
 def stages_of(recipe: Recipe) -> tuple[str, ...]:
     """Name the stages that a recipe trains, in the order in which they run."""
-    if recipe.method != "ipoke":
-        return (BASELINE_STAGE,)
-    return (DECODER_STAGE, *STAGES) if recipe.train.clip_decoder else STAGES
+    return STAGES if recipe.method == "ipoke" else (BASELINE_STAGE,)
 
 
 def settings_key(stage: str) -> str:
@@ -150,8 +142,6 @@ def settings_key(stage: str) -> str:
 
 def stage_stream(stage: str) -> int:
     """Number the random stream of a stage; a baseline has that of the autoencoder, and so sees the same clips."""
-    if stage == DECODER_STAGE:
-        return len(STAGES)
     return 0 if stage == BASELINE_STAGE else STAGES.index(stage)
 
 

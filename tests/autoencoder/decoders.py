@@ -14,12 +14,8 @@ def inputs(batch=2, seed=0):
 
 
 def untrained(output):
-    """Make an autoencoder with all that a recipe can ask of a decoder that moves."""
     torch.manual_seed(0)
-    recipe = tiny_recipe(
-        f"clip_decoder.output={output}", "clip_decoder.maps=true", "clip_decoder.rollout_straight=true"
-    )
-    return ClipAutoencoder(recipe).eval().requires_grad_(False)
+    return ClipAutoencoder(tiny_recipe(f"clip_decoder.output={output}")).eval().requires_grad_(False)
 
 
 def learned(output):

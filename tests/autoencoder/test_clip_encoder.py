@@ -3,8 +3,7 @@ from typing import Any
 import pytest
 import torch
 
-from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX
-from ipoke.autoencoder.clip_encoder import ClipEncoder, sample_posterior
+from ipoke.autoencoder.clip_encoder import MOTION_UNIT_PX, ClipEncoder, sample_posterior
 from ipoke.autoencoder.discriminators import TemporalDiscriminator
 from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.tracks import tracks
@@ -81,20 +80,6 @@ def test_tracks_lie_beside_the_frames_they_lead_to():
     torch.testing.assert_close(change, x - x[:, :1])
     assert not displacements[:, 0].any()
     torch.testing.assert_close(displacements[:, 1:], moved / MOTION_UNIT_PX)
-
-
-def test_tracks_are_summed_up_where_asked():
-    settings = tiny_recipe("clip_encoder.sums_up=true").clip_encoder
-    torch.manual_seed(0)
-    encoder: Any = ClipEncoder(settings, 8)
-    torch.manual_seed(0)
-    plain: Any = ClipEncoder(tiny_recipe().clip_encoder, 8)
-    encoder.load_state_dict(plain.state_dict(), strict=False)
-    x, moved = clip(), unmoved()
-    moved[:, -1, 0] = 6.0
-    added = encoder(x, moved)[0] - plain(x, moved)[0]
-    torch.testing.assert_close(added[:, 0], torch.full((2, 8, 8), 6.0 / MOTION_UNIT_PX), atol=1e-4, rtol=0)
-    torch.testing.assert_close(added[:, 1:], torch.zeros(2, 7, 8, 8), atol=1e-4, rtol=0)
 
 
 def test_tracks_that_are_not_given_are_found():

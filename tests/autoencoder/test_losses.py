@@ -8,7 +8,6 @@ from ipoke.autoencoder.losses import (
     MOST_WEIGHT,
     SMALL_ERROR_PX,
     feature_matching,
-    going_error,
     gradient_penalty,
     hinge_discriminator,
     hinge_generator,
@@ -17,7 +16,6 @@ from ipoke.autoencoder.losses import (
     pyramid_l1,
 )
 from ipoke.data.optical_flow import warp
-from ipoke.data.pokes import MOVING_PX, STILL_PX
 
 SIDE = 32
 
@@ -103,33 +101,6 @@ def test_the_motion_error_in_closed_form(off):
     assert motion_error(moving - off, moving, PLAIN, PLAIN).item() == pytest.approx(weight * rounded, rel=1e-4)
     slow = constant(0.0, 1.5)
     assert motion_error(slow + off, slow, PLAIN, PLAIN).item() == pytest.approx(2.5 * rounded, rel=1e-4)
-
-
-def test_the_error_of_what_goes_along_in_closed_form():
-    still, moving = constant(0.0, 0.0), constant(3.0, -4.0)
-    unsure = torch.zeros(1, 1, SIDE, SIDE)
-    for field in (still, moving):
-        assert going_error(unsure, field, PLAIN, PLAIN).item() == pytest.approx(math.log(2))
-    assert going_error(unsure + 2, moving, PLAIN, PLAIN).item() == pytest.approx(math.log(1 + math.exp(-2)), rel=1e-5)
-    assert going_error(unsure + 2, still, PLAIN, PLAIN).item() == pytest.approx(math.log(1 + math.exp(2)), rel=1e-5)
-    slow = constant(0.0, (STILL_PX + MOVING_PX) / 2)
-    assert going_error(unsure + 2, slow, PLAIN, PLAIN).item() == pytest.approx(math.log(1 + math.exp(-2)) + 1, rel=1e-5)
-
-
-def test_a_shut_gate_is_opened_again():
-    shut = torch.full((1, 1, SIDE, SIDE), -30.0, requires_grad=True)
-    going_error(shut, constant(3.0, 0.0), PLAIN, PLAIN).backward()
-    assert shut.grad is not None
-    torch.testing.assert_close(shut.grad.sum(), torch.tensor(-1.0))
-
-
-def test_what_is_hidden_does_not_say_what_goes_along():
-    frame = PLAIN.clone()
-    frame[:, :, :, SIDE // 2 :] = 1.0
-    logits = torch.zeros(1, 1, SIDE, SIDE, requires_grad=True)
-    going_error(logits, constant(0.0, 0.0), PLAIN, frame).backward()
-    assert logits.grad is not None
-    assert logits.grad[..., SIDE // 2 :].abs().max() < 1e-3 * logits.grad[..., 0].abs().max()
 
 
 def test_predicting_no_motion_is_left_behind():

@@ -137,7 +137,7 @@ def test_a_file_that_nobody_waits_for_is_ended(monkeypatch):
 
     async def go():
         decoder = Decoder()
-        task = asyncio.create_task(decoder.clip(small_files.VIDEOS["a.mp4"](), 16, 5))
+        task = asyncio.create_task(decoder.picture(SLOW))
         while not decoder._waiting:
             await asyncio.sleep(0)
         await asyncio.sleep(0.01)

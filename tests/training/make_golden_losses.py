@@ -23,7 +23,6 @@ TERMS = (
     "pyramid_l1",
     "motion",
     "motion_between",
-    "going",
     "kl",
     "static_hinge",
     "temporal_hinge",

@@ -81,8 +81,7 @@ def test_motion_terms_are_weighted_errors_of_the_last_and_of_the_other_frames():
 @pytest.mark.parametrize(
     ("overrides", "present", "absent"),
     [
-        ((), {"motion", "motion_between"}, {"going"}),
-        (("autoencoder_losses.going=2.0",), {"motion", "motion_between", "going"}, set()),
+        ((), {"motion", "motion_between"}, set()),
         (("autoencoder_losses.motion_between=0.0",), {"motion"}, {"motion_between"}),
         (("autoencoder_losses.frames_per_step=1",), {"motion"}, {"motion_between"}),
         (("clip_decoder.output=paint",), {"reconstruction_l1"}, {"motion", "motion_between"}),

@@ -17,7 +17,7 @@ from tiny import Silent, clip_set, stop_after, tiny_recipe
 pytestmark = pytest.mark.slow
 
 SPEEDS = {
-    **{"clip_decoder": 40.0, "autoencoder": 10.0, "image_encoder": 100.0, "poke_encoder": 100.0},
+    **{"autoencoder": 10.0, "image_encoder": 100.0, "poke_encoder": 100.0},
     **{"latent_flow": 20.0, "baseline": 10.0},
 }
 STAGES = stages_of(load_recipe("lean-64"))

@@ -32,12 +32,7 @@ class ClipAutoencoder(nn.Module):
         super().__init__()
         self.encoder = ClipEncoder(recipe.clip_encoder, recipe.latent_channels, recipe.shrink)
         decoder = recipe.clip_decoder
-        self.rollout = LatentRollout(
-            recipe.latent_channels,
-            decoder.rollout_layers,
-            decoder.rollout_update_bias,
-            recipe.clip.frames if decoder.rollout_straight else None,
-        )
+        self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
         self.decoder = make_decoder(decoder, recipe.latent_channels)
         self.sampling_precision = torch.float32
         """Of the decoder's networks where no gradients are asked for."""
@@ -95,7 +90,7 @@ class ClipAutoencoder(nn.Module):
             raise ValueError("motion: got a decoder that paints, expected one that moves")
         known = modulations or self.decoder.modulations(source)
         of_each = [Modulation(*(part.expand(len(z), -1, -1, -1) for part in one)) for one in known]
-        return self.decoder.motion(self.rollout(z, frames)[:, only], of_each)[0]
+        return self.decoder.motion(self.rollout(z, frames)[:, only], of_each)
 
     def decode_states(
         self,

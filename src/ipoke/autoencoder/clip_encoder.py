@@ -5,11 +5,13 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX, NUMBERS, fitted
 from ipoke.nn.normalisation import group_norm
 from ipoke.nn.residual3d import ResidualBlock3d
 from ipoke.nn.shrink import shrunk, shrunk_field
-from ipoke.settings import LATENT_SIDE, ClipEncoderSettings
+from ipoke.settings import ClipEncoderSettings
+
+MOTION_UNIT_PX = 4.0
+"""What the encoder sees as 1, px."""
 
 
 class ClipEncoder(nn.Module):
@@ -23,7 +25,6 @@ class ClipEncoder(nn.Module):
         self.shrink = shrink
         widths, strides = settings.widths, settings.strides
         self.sees_change, self.sees_tracks = settings.sees_change, settings.sees_tracks
-        self.sums_up = settings.sums_up
         inputs = 3 + 3 * self.sees_change + 2 * self.sees_tracks
         self.stem = nn.Sequential(
             nn.Conv3d(inputs, widths[0], (3, 7, 7), strides[0], (1, 3, 3), bias=False),
@@ -37,9 +38,6 @@ class ClipEncoder(nn.Module):
         self.blocks = nn.Sequential(*blocks)
         self.mean = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
         self.logvar = nn.Conv2d(widths[-1], latent_channels, 3, padding=1)
-        if self.sums_up:
-            self.sum_up = nn.Conv2d(NUMBERS, latent_channels, 1, bias=False)
-            nn.init.dirac_(self.sum_up.weight)
         for module in self.modules():
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
@@ -51,9 +49,8 @@ class ClipEncoder(nn.Module):
     ) -> tuple[Float[Tensor, "b c_z h_z w_z"], Float[Tensor, "b c_z h_z w_z"]]:
         """Return mean and log-variance of the latent, float32.
 
-        Tracks (px) are those of `ipoke.data.tracks`, for an encoder that sees them. One that sums them up adds how each
-        cell moves by the last frame to the mean, at first as the latent's first channels, so that motion is there from
-        the start. Time that the strides leave over is averaged, so any number of frames is read.
+        Tracks (px) are those of `ipoke.data.tracks`, for an encoder that sees them. Time that the strides leave over is
+        averaged, so any number of frames is read.
         """
         clip = shrunk(clip, self.shrink)
         seen = [clip]
@@ -66,10 +63,7 @@ class ClipEncoder(nn.Module):
             tracks = shrunk_field(tracks, self.shrink)
             seen.append(F.pad(tracks / MOTION_UNIT_PX, (0, 0, 0, 0, 0, 0, 1, 0)))
         features = self.blocks(self.stem(torch.cat(seen, 2).transpose(1, 2))).mean(2)
-        mean = self.mean(features).float()
-        if self.sums_up and tracks is not None:
-            mean = mean + self.sum_up(fitted(tracks[:, -1], LATENT_SIDE) / MOTION_UNIT_PX).float()
-        return mean, self.logvar(features).float()
+        return self.mean(features).float(), self.logvar(features).float()
 
 
 def sample_posterior(

@@ -17,13 +17,10 @@ class DecodedFrames(NamedTuple):
     """Where each pixel of the frame comes from in the source, relative to itself, px."""
     shown: Float[Tensor, "b t 1 s s"] | None
     """Share of each pixel that is the moved source; the rest is painted."""
-    along: Float[Tensor, "b t 1 s s"] | None = None
-    """Logit of whether each pixel of the source goes along with what moves around it; for training, so that decoders
-    prepared for sampling leave it out."""
 
     def cpu(self) -> "DecodedFrames":
         """Bring everything to the CPU."""
-        by_motion = (self.motion, self.origin, self.shown, self.along)
+        by_motion = (self.motion, self.origin, self.shown)
         return DecodedFrames(
             self.clip.cpu(), self.paint.cpu(), *(None if part is None else part.cpu() for part in by_motion)
         )

@@ -45,24 +45,15 @@ class LatentRollout(GruRollout):
         channels: Of a latent.
         layers: Cells in the stack.
         update_bias: Of the update gates, at the start.
-        straight_frames: Differs from the original if set: z itself is added to the states, none of it at the still and
-            all of it after this many frames, so that nothing is forgotten and motion begins as a straight line.
     """
 
-    def __init__(
-        self, channels: int, layers: int, update_bias: float = 0.0, straight_frames: int | None = None
-    ) -> None:
+    def __init__(self, channels: int, layers: int, update_bias: float = 0.0) -> None:
         super().__init__(channels, layers, update_bias)
-        self.straight_frames = straight_frames
         self.motion_bias = nn.Parameter(torch.randn(1, channels, LATENT_SIDE, LATENT_SIDE))
 
     def forward(self, z: Float[Tensor, "b c h w"], frames: int) -> Float[Tensor, "b t c h w"]:
         """Return the state of the top layer at each step."""
-        states = self.unroll(self.motion_bias.expand(z.shape[0], -1, -1, -1), z, frames)
-        if self.straight_frames is None:
-            return states
-        way = torch.arange(1, frames + 1, device=z.device, dtype=z.dtype) / self.straight_frames
-        return states + way[:, None, None, None] * z[:, None]
+        return self.unroll(self.motion_bias.expand(z.shape[0], -1, -1, -1), z, frames)
 
 
 def _fast_rollout(gru: ConvGRU) -> FastRollout | None:

@@ -6,7 +6,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from ipoke.data.optical_flow import warp
-from ipoke.data.pokes import MOVING_PX, STILL_PX
 
 
 def kl_to_standard_normal(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
@@ -76,23 +75,6 @@ def motion_error(
     distance = ((motion - optical_flow).square().sum(1) + SMALL_ERROR_PX**2).sqrt() - SMALL_ERROR_PX
     moving = 1 + optical_flow.norm(dim=1).clamp(max=MOST_WEIGHT)
     return (_visible(optical_flow, source, frame) * moving * distance).mean()
-
-
-def going_error(
-    along: Float[Tensor, "n 1 s s"],
-    optical_flow: Float[Tensor, "n 2 s s"],
-    source: Float[Tensor, "n 3 s s"],
-    frame: Float[Tensor, "n 3 s s"],
-) -> Float[Tensor, ""]:
-    """Cross-entropy, nats per pixel, of whether pixels go along (a logit) against whether optical flow says they moved.
-
-    Up to `STILL_PX` a pixel stands still, from `MOVING_PX` on it moves. Its gradient does not vanish where the gate is
-    shut, so that motion can neither end for good nor drag along what stands still beside it. Points that the frame
-    does not show where the optical flow says count little.
-    """
-    moves = ((optical_flow.norm(dim=1) - STILL_PX) / (MOVING_PX - STILL_PX)).clamp(0, 1)
-    entropy = F.binary_cross_entropy_with_logits(along[:, 0], moves, reduction="none")
-    return (_visible(optical_flow, source, frame) * entropy).mean()
 
 
 def _visible(

@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.autoencoder.affine_motion import MOTION_UNIT_PX, NEIGHBOURS, NUMBERS, chosen
 from ipoke.autoencoder.decoded_frames import DecodedFrames
 from ipoke.autoencoder.detail import Detail, detail_look, doubled, modulated
 from ipoke.autoencoder.fill import filled
@@ -36,11 +35,9 @@ class MovingDecoder(nn.Module):
     Differs from the original, which paints every pixel (see `PaintingDecoder`). Motion is said of the source's pixels,
     on the source's grid: there lie the edges of things, the pokes, and the optical flow that teaches it. Source
     features scale and shift the states' features as in SPADE, without its normalisation, which would take away how far
-    things move. How far they go is said coarsely: smooth fields, and, where the settings say so, an affine map per
-    cell. Whether a pixel goes along, and which of the maps around it it follows, is said finely, so that parts end
-    sharply. What
-    arrives at a place hides what is behind it; where nothing arrives, something hidden comes to light: it is filled in
-    from what is shown around it, and retouched.
+    things move. How far they go is said coarsely, as smooth fields. Whether a pixel goes along is said finely, so that
+    parts end sharply. What arrives at a place hides what is behind it; where nothing arrives, something hidden comes
+    to light: it is filled in from what is shown around it, and retouched.
     """
 
     def __init__(self, settings: ClipDecoderSettings, latent_channels: int) -> None:
@@ -57,23 +54,16 @@ class MovingDecoder(nn.Module):
         )
         self.inner = nn.ModuleList(PlainResidualBlock(width) for width in widths[:-1])
         self.coarse_motion = nn.ModuleList(nn.Conv2d(width, 3, 3, padding=1) for width in widths[:-1])
-        self.has_maps = settings.maps
-        if self.has_maps:
-            self.maps = nn.Conv2d(latent_channels, NUMBERS, 1)
-            self.other_maps = nn.Conv2d(widths[0], NUMBERS, 3, padding=1)
-            self.choose = nn.Conv2d(widths[-1], NEIGHBOURS, 3, padding=1)
         self.last = nn.Conv2d(widths[-1], 8, 3, padding=1)
         self.detail_looks = nn.ModuleList(detail_look(width) for width in settings.detail_widths)
         self.details = nn.ModuleList(Detail(a, b) for a, b in itertools.pairwise((widths[-1], *settings.detail_widths)))
         self._begin_with_the_source()
 
     def _begin_with_the_source(self) -> None:
-        """Start from the motion that a latent begins with, with the source shown almost everywhere."""
-        for head in (*self.coarse_motion, *((self.maps, self.other_maps, self.choose) if self.has_maps else ())):
+        """Start from no motion, with the source shown almost everywhere."""
+        for head in self.coarse_motion:
             for parameter in head.parameters():
                 nn.init.zeros_(parameter)
-        if self.has_maps:
-            nn.init.dirac_(self.maps.weight)
         with torch.no_grad():
             nn.init.zeros_(self.last.weight)
             if self.last.bias is not None:
@@ -105,15 +95,12 @@ class MovingDecoder(nn.Module):
         """Decode roll-out states into frames, of which the moved part lies in [-1, 1] like the painted one."""
         said, coarse = self.say(states, modulations or self.modulations(source))
         parts = self._show(said, doubled(coarse), source.float(), states.shape[1])
-        return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in (*parts, said[:, 7:])))
+        return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in parts))
 
-    def motion(
-        self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]
-    ) -> tuple[Float[Tensor, "b t 2 s s"], Float[Tensor, "b t 1 s s"]]:
-        """Say where the source's pixels go, px, and whether they go along, a logit; make no frames of it."""
+    def motion(self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]) -> Float[Tensor, "b t 2 s s"]:
+        """Say where the source's pixels go, px; make no frames of it."""
         said, coarse = self.say(states, modulations)
-        shape = states.shape[:2]
-        return _moves(said, doubled(coarse))[0].unflatten(0, shape), said[:, 7:].unflatten(0, shape)
+        return _moves(said, doubled(coarse))[0].unflatten(0, states.shape[:2])
 
     def say(
         self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]
@@ -124,22 +111,17 @@ class MovingDecoder(nn.Module):
         """
         states = states.flatten(0, 1)
         x = F.silu(modulated(self.enter[0](states), modulations[0]))
-        coarse = maps = None
+        coarse = None
         for inner, head, enter, modulation in zip(
             self.inner, self.coarse_motion, self.enter[1:], modulations[1 : len(self.enter)], strict=True
         ):
             x = inner(x)
-            if self.has_maps and maps is None:
-                maps = MOTION_UNIT_PX * (self.maps(states) + self.other_maps(x)).float()
             motion = head(x).float()
             coarse = motion if coarse is None else doubled(coarse) + motion
             x = F.silu(modulated(enter(doubled(x)), modulation))
         if coarse is None:
             raise AssertionError("a decoder has at least two widths")
         said = self.last(x).float()
-        if maps is not None:
-            retouch, fine, others = said.split([3, 2, 3], 1)
-            said = torch.cat([retouch, fine + chosen(maps, self.choose(x).float()), others], 1)
         for detail, modulation in zip(self.details, modulations[len(self.enter) :], strict=True):
             x, said, coarse = detail(x, said, coarse, modulation)
         return said, coarse

@@ -11,7 +11,7 @@ from ipoke.errors import InputError
 from ipoke.reading.regular import read_bounded
 from ipoke.runs import write_text
 from ipoke.sections import StageSettings
-from ipoke.settings import BASELINE_STAGE, DECODER_STAGE, STAGES, Recipe, settings_key, stages_of
+from ipoke.settings import BASELINE_STAGE, STAGES, Recipe, settings_key, stages_of
 from ipoke.values import Clips, Section
 
 FILE = "plan.json"
@@ -37,7 +37,7 @@ Positive = Annotated[float, Field(ge=0, le=1e9)]
 class PlannedStage(Section):
     """How long a stage may take and what is expected of it."""
 
-    stage: Annotated[str, Field(pattern=rf"^({'|'.join((DECODER_STAGE, *STAGES, BASELINE_STAGE))})$")]
+    stage: Annotated[str, Field(pattern=rf"^({'|'.join((*STAGES, BASELINE_STAGE))})$")]
     seconds: Positive
     """After which it ends, however far it is; its learning rate has come to zero by then."""
     clips: Clips

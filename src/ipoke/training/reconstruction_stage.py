@@ -93,7 +93,7 @@ class ReconstructionStage(Stage):
         if weights.pyramid_l1:
             terms["pyramid_l1"] = weights.pyramid_l1 * losses.pyramid_l1(decoded.clip, target)
         if decoded.motion is not None and (not self.given or batch.tracks.shape[1]):
-            terms |= self._motion_terms(decoded, decoded.motion, batch, chosen)
+            terms |= self._motion_terms(decoded.motion, batch, chosen)
         if self.perceptual is not None and weights.perceptual:
             shown, wanted = decoded.clip.flatten(0, 1), target.flatten(0, 1)
             if weights.perceptual_images is not None:
@@ -104,17 +104,11 @@ class ReconstructionStage(Stage):
             terms["perceptual"] = weights.perceptual * distance.float()
         return terms
 
-    def _motion_terms(
-        self, decoded: DecodedFrames, motion: Tensor, batch: Batch, chosen: list[int]
-    ) -> dict[str, Tensor]:
+    def _motion_terms(self, motion: Tensor, batch: Batch, chosen: list[int]) -> dict[str, Tensor]:
         """Compare the motion of the last frame with the clip's optical flow, that of earlier ones with its tracks."""
         weights, source = self.weights, batch.clip[:, self.given]
         wanted, frames = self._displacements(batch, chosen), batch.clip[:, 1:][:, chosen]
         terms = {"motion": weights.motion * losses.motion_error(motion[:, -1], wanted[:, -1], source, frames[:, -1])}
-        if weights.going and decoded.along is not None:
-            terms["going"] = weights.going * losses.going_error(
-                decoded.along[:, -1], wanted[:, -1], source, frames[:, -1]
-            )
         if weights.motion_between and len(chosen) > 1 and batch.tracks.shape[1]:
             sources = source[:, None].expand(-1, len(chosen) - 1, -1, -1, -1)
             fields = (motion[:, :-1], wanted[:, :-1], sources, frames[:, :-1])

@@ -28,7 +28,6 @@ from ipoke.settings import Recipe, settings_key, stage_stream, stages_of
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.baseline_stage import BaselineStage
 from ipoke.training.budget import Plan, make_plan, read_plan, write_plan
-from ipoke.training.clip_decoder_stage import ClipDecoderStage
 from ipoke.training.condition_stages import ImageEncoderStage, PokeEncoderStage
 from ipoke.training.latent_flow_stage import LatentFlowStage
 from ipoke.training.loop import Loop, Reporter
@@ -129,8 +128,6 @@ def make_stage(
     if isinstance(model, Baseline):
         return BaselineStage(model, perceptual, device)
     match name:
-        case "clip_decoder":
-            return ClipDecoderStage(model.autoencoder, model.recipe, device)
         case "autoencoder":
             return AutoencoderStage(model.autoencoder, model.recipe, perceptual, device)
         case "image_encoder":
