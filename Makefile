@@ -15,17 +15,16 @@ PYTEST := -m pytest -n 2 --dist worksteal
 export OMP_NUM_THREADS := 1
 
 # Tests of what is done with each dependency.
-TESTS_OF_DEPENDENCIES := tests/test_versions.py tests/data/test_video.py tests/data/test_images.py tests/data/test_clips.py \
-	tests/data/test_ray_workers.py tests/scenes tests/studio $(wildcard tests/reading) tests/test_settings.py \
-	tests/test_runs.py tests/test_still.py tests/test_cli_mistakes.py tests/figures tests/metrics tests/export \
-	tests/test_latent_flow.py tests/test_model.py
+TESTS_OF_DEPENDENCIES := tests/test_versions.py tests/core tests/data/test_video.py tests/data/test_images.py tests/data/test_clips.py \
+	tests/data/test_ray_workers.py tests/scenes tests/studio tests/sampling tests/evaluation/figures tests/evaluation/metrics \
+	tests/exchange/export tests/networks/test_latent_flow.py tests/cli/test_cli_mistakes.py
 # Tests of decoding in a process of its own, and of sampling.
-TESTS_OF_WHEELS := tests/studio $(wildcard tests/reading) tests/data/test_video.py tests/data/test_images.py \
-	tests/test_model.py tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py
+TESTS_OF_WHEELS := tests/studio tests/core/reading tests/data/test_video.py tests/data/test_images.py tests/sampling \
+	tests/networks/test_latent_flow.py
 # Tests of what runs on every system: the model, its files and pictures, without the studio.
-CORE := tests/test_versions.py tests/test_structure.py tests/test_settings.py tests/test_runs.py tests/test_still.py \
-	tests/test_tensors.py tests/test_model.py tests/test_open_picture.py tests/test_drawing.py tests/test_latent_flow.py \
-	tests/bijections tests/nn tests/data/test_video.py tests/data/test_images.py tests/data/test_pokes.py
+CORE := tests/test_versions.py tests/test_structure.py tests/core/test_settings.py tests/core/test_runs.py tests/core/test_pixels.py \
+	tests/sampling tests/networks/test_latent_flow.py tests/networks/bijections tests/networks/nn tests/data/test_video.py \
+	tests/data/test_images.py tests/data/test_pokes.py
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo studio test test-slow test-core test-browser test-lowest test-default-wheel lint format scenes lock venv-locked \

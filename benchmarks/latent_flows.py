@@ -22,19 +22,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipoke.autoencoder.clip_encoder import sample_posterior
-from ipoke.bijections.affine import split_parameters
-from ipoke.bijections.bijection import Bijection
-from ipoke.bijections.chain import Chain
-from ipoke.bijections.masked_conv import PADDING, MaskedConv
-from ipoke.bijections.multiscale import Multiscale
+from ipoke.core.runs import read_tensors, write_tensors
+from ipoke.core.settings import LatentFlowSettings
 from ipoke.data.batches import evaluation_batch, training_batch
 from ipoke.data.clips import ClipSet
-from ipoke.latent_flow import LatentFlow
-from ipoke.metrics.density import DiagonalGaussian, bits_per_dim
-from ipoke.model import load
-from ipoke.runs import read_tensors, write_tensors
-from ipoke.settings import LatentFlowSettings
+from ipoke.evaluation.metrics.density import DiagonalGaussian, bits_per_dim
+from ipoke.networks.autoencoder.clip_encoder import sample_posterior
+from ipoke.networks.bijections.affine import split_parameters
+from ipoke.networks.bijections.bijection import Bijection
+from ipoke.networks.bijections.chain import Chain
+from ipoke.networks.bijections.masked_conv import PADDING, MaskedConv
+from ipoke.networks.bijections.multiscale import Multiscale
+from ipoke.networks.latent_flow import LatentFlow
+from ipoke.sampling.model import load
 from ipoke.training.schedule import WeightAverage
 
 PAPER = {"factor": 16}

@@ -25,10 +25,10 @@ from urllib.parse import urlsplit
 import torch
 
 import ipoke
-from ipoke.bench.machine import describe
-from ipoke.model import bundled_stills
-from ipoke.open_picture import Asked
-from ipoke.residual_terms import plain_terms
+from ipoke.evaluation.bench.machine import describe
+from ipoke.sampling.model import bundled_stills
+from ipoke.sampling.open_picture import Asked
+from ipoke.sampling.residual_terms import plain_terms
 from studio_attack import attack
 
 DRAGS = {

@@ -3,9 +3,9 @@
 import contextlib
 from pathlib import Path
 
-from ipoke.reading import nursery
+from ipoke.core.reading import nursery
 
-HERE = str(Path(__file__).parent / "reading")
+HERE = str(Path(__file__).parent / "core" / "reading")
 
 
 @contextlib.contextmanager

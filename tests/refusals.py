@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from commands import Answer
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 
 LONGEST = 300
 SECONDS = 20

@@ -7,7 +7,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 
 
 def picture(height=24, width=32):

@@ -10,8 +10,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ipoke.core.settings import STAGES
 from ipoke.data.video import read_frames, write_video
-from ipoke.settings import STAGES
 
 CLIPS = 16
 SHORT = (

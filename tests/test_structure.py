@@ -10,16 +10,28 @@ import pytest
 PROJECT = Path(__file__).parents[1]
 PACKAGE = PROJECT / "src" / "ipoke"
 ROOMS: list[str] = [
-    *("version", "recipes", "errors", "json_text", "files", "folders", "reading", "tensors"),
-    *("values", "sections", "settings", "old_settings", "runs"),
-    *("data", "scenes", "compiled", "bijections", "nn", "autoencoder", "conditioning", "latent_flow"),
-    *("round_trip", "clip_sampler", "residual_terms", "reach", "drawing", "motion_affinity", "render", "still"),
-    *("open_picture", "model"),
-    *("baselines", "official", "made_with", "session", "video_clip"),
-    *("training", "metrics", "figures", "export", "bench", "demo", "studio", "terminal", "cli", "ipoke", "__main__"),
+    *("core", "bundled", "data", "scenes", "engine", "networks", "sampling", "exchange"),
+    *("training", "evaluation", "studio", "cli", "ipoke", "__main__"),
 ]
 """The order in which rooms may import; `ipoke` is the package's own surface. docs/architecture.md draws it."""
-SPEAKING = ("terminal", "cli")
+OTHERS = "*"
+PARTS: dict[str, list[str]] = {
+    "core": [
+        *("version", "errors", "json_text", "files", "folders", "reading", "pixels"),
+        *("values", "sections", "settings", "old_settings", "runs"),
+    ],
+    "networks": ["nn", "bijections", "autoencoder", "conditions", "latent_flow", "round_trip"],
+    "sampling": [
+        *("clip_sampler", "residual_terms", "guidance", "drawing", "motion_correlation", "render", "still"),
+        *("open_picture", "model", "made_with", "session", "video_clip"),
+    ],
+    "training": ["baselines", OTHERS],
+    "evaluation": ["metrics", "figures", "bench"],
+    "exchange": ["official", "export"],
+    "cli": ["terminal", "demo", OTHERS],
+}
+"""The order inside of rooms whose files build on each other."""
+SPEAKING = ("cli",)
 TALKATIVE_MODULES = {"rich", "cyclopts", "argparse", "click", "getopt", "optparse"}
 PICKLING_MODULES = {"cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 PICKLE_ERROR = "UnpicklingError"
@@ -32,6 +44,15 @@ def room_of(path: Path) -> str:
     """Name the room of a file, or of a module written as a path."""
     first = path.parts[0].removesuffix(".py")
     return "ipoke" if first == "__init__" else first
+
+
+def rank_of(room: str, rest: tuple[str, ...]) -> int:
+    """Say at which place of its room's order something stands; the room itself stands last."""
+    parts = PARTS.get(room, [OTHERS])
+    name = rest[0].removesuffix(".py") if rest else "__init__"
+    if name == "__init__":
+        return len(parts)
+    return parts.index(name) if name in parts else parts.index(OTHERS)
 
 
 def ipoke_imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -55,16 +76,18 @@ def is_module(stem: str, name: str) -> bool:
 
 
 def check_imports(path: Path, tree: ast.AST) -> Iterator[str]:
-    """Name the imports that go up the order of rooms, or do not say from where they come."""
+    """Name the imports that go up the order of rooms or of their parts, or do not say from where they come."""
     here = room_of(path)
     for line, module in ipoke_imports(tree):
-        room = module.split(".")[0]
+        room, *rest = module.split(".")
         if not room:
             yield f"{path}:{line}: relative import"
         elif room not in ROOMS:
             yield f"{path}:{line}: imports {room}, which is no room"
         elif here != room and ROOMS.index(room) >= ROOMS.index(here):
             yield f"{path}:{line}: {here} imports {room}"
+        elif here == room and rank_of(room, tuple(rest)) > rank_of(room, path.parts[1:]):
+            yield f"{path}:{line}: imports {module}, which stands after it"
 
 
 def check_speech(path: Path, tree: ast.AST) -> Iterator[str]:
@@ -112,7 +135,7 @@ def check_unpickling(path: Path, tree: ast.AST) -> Iterator[str]:
 
 def check_json(path: Path, tree: ast.AST) -> Iterator[str]:
     """Name whatever writes JSON by itself, which may then hold NaN or Infinity."""
-    if room_of(path) == "json_text":
+    if path.name == "json_text.py":
         return
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("json.dumps", "json.dump", "json.JSONEncoder"):
@@ -176,6 +199,10 @@ def cycle_in(imports: dict[str, set[str]]) -> list[str]:
 def test_every_room_is_in_the_order() -> None:
     assert {room_of(path) for path, _ in python_files(PACKAGE)} <= set(ROOMS)
     assert len(ROOMS) == len(set(ROOMS))
+    for room, parts in PARTS.items():
+        there = {path.stem if path.suffix else path.name for path in (PACKAGE / room).iterdir()} - {"__init__"}
+        assert set(parts) - {OTHERS} <= there, room
+        assert OTHERS in parts or {name for name in there if not name.startswith("__")} <= set(parts), room
 
 
 @pytest.mark.parametrize("check", [check_imports, check_speech, check_unpickling, check_json, check_bare_flow])
@@ -224,11 +251,14 @@ def test_the_document_gives_the_same_order() -> None:
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (check_imports, "data/video.py", "from ipoke.model import load"),
+        (check_imports, "data/video.py", "from ipoke.sampling.model import load"),
         (check_imports, "data/video.py", "import ipoke.training.loop"),
         (check_imports, "data/video.py", "def f():\n    from ipoke.cli import main"),
-        (check_imports, "session.py", "import ipoke"),
-        (check_imports, "session.py", "from ipoke import load"),
+        (check_imports, "sampling/session.py", "import ipoke"),
+        (check_imports, "sampling/session.py", "from ipoke import load"),
+        (check_imports, "networks/nn/spade.py", "from ipoke.networks.latent_flow import LatentFlow"),
+        (check_imports, "sampling/guidance.py", "from ipoke.sampling.model import load"),
+        (check_imports, "training/baselines/baseline.py", "from ipoke.training.loop import Loop"),
         (check_imports, "data/video.py", "from . import images"),
         (check_imports, "data/video.py", "from ipoke.helpers import images"),
         (check_speech, "model.py", "print('loaded')"),
@@ -263,7 +293,11 @@ def test_a_planted_offender_is_found(check, path: str, source: str) -> None:
 @pytest.mark.parametrize(
     ("check", "path", "source"),
     [
-        (check_imports, "model.py", "from ipoke.data.poke import Poke\nfrom ipoke.errors import InputError"),
+        (
+            check_imports,
+            "sampling/model.py",
+            "from ipoke.data.poke import Poke\nfrom ipoke.core.errors import InputError",
+        ),
         (check_imports, "data/video.py", "from ipoke.data.images import read_image\nimport torch"),
         (check_speech, "cli/use.py", "from rich.table import Table\nprint(1)"),
         (check_unpickling, "runs.py", "torch.load(path, weights_only=True)\nnp.load(path)\npickle.UnpicklingError"),

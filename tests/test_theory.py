@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ipoke.settings import Recipe, load_recipe
+from ipoke.core.settings import Recipe, load_recipe
 
 PROJECT = Path(__file__).parents[1]
 TEXT = (PROJECT / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -205,10 +205,10 @@ def test_enough_is_named_for_the_checks_to_mean_something() -> None:
 @pytest.mark.parametrize(
     ("check", "text"),
     [
-        (check_symbols, "`ipoke.latent_flow.LatentFlow.to_residuals`"),
+        (check_symbols, "`ipoke.networks.latent_flow.LatentFlow.to_residuals`"),
         (check_symbols, "`ipoke.latent_flows.LatentFlow`"),
         (check_symbols, "`ipoke.nowhere`"),
-        (check_symbols, "`ipoke.latent_flow.ActNorm`"),
+        (check_symbols, "`ipoke.networks.latent_flow.ActNorm`"),
         (check_tests, "`tests/test_latent_flow.py::test_that_is_not_there`"),
         (check_tests, "`tests/test_latent_flow.py::build`"),
         (check_tests, "`tests/test_latent_flows.py::test_wrong_sizes_are_refused`"),
@@ -242,7 +242,7 @@ def test_a_planted_mistake_is_found(check, text: str) -> None:
 @pytest.mark.parametrize(
     ("check", "text"),
     [
-        (check_symbols, "`ipoke.settings` and `ipoke.data.poke.Poke.target`"),
+        (check_symbols, "`ipoke.core.settings` and `ipoke.data.poke.Poke.target`"),
         (check_tests, "`tests/test_cli.py::TestHelp::test_every_command_explains_itself` in `tests/test_cli.py`"),
         (check_keys, "`docs/theory.md`, `pokes.max_pokes = 5` (the default), `train.autoencoder.betas = [0.0, 0.9]`"),
         (check_names, "the latent flow, optical\nflow and `flow`"),

@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import torch
 
+from ipoke.core.runs import Run
+from ipoke.core.settings import STAGES, Recipe, load_recipe
 from ipoke.data.clips import ClipSet, ClipSetSettings
-from ipoke.model import PokeModel
-from ipoke.runs import Run
-from ipoke.settings import STAGES, Recipe, load_recipe
+from ipoke.sampling.model import PokeModel
 from ipoke.training.loop import Loop
 from ipoke.training.parallel import Workers
 from ipoke.training.stage import Stage

@@ -13,17 +13,17 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ipoke import runs
 from ipoke.cli.arguments import numbers
+from ipoke.core import runs
+from ipoke.core.errors import one_line
+from ipoke.core.reading import regular
+from ipoke.core.runs import model_metadata, read_tensors, recipe_from_metadata, settings_toml
+from ipoke.core.settings import Recipe, load_recipe
 from ipoke.data.arrays import arrays_from_npz
 from ipoke.data.clip_rows import SourceRow, read_rows, read_settings
 from ipoke.data.clips import ClipSet
-from ipoke.errors import one_line
-from ipoke.official.checkpoint import read_state
-from ipoke.reading import regular
-from ipoke.runs import model_metadata, read_tensors, recipe_from_metadata, settings_toml
-from ipoke.session import MOST_POKES, load_session
-from ipoke.settings import Recipe, load_recipe
+from ipoke.exchange.official.checkpoint import read_state
+from ipoke.sampling.session import MOST_POKES, load_session
 from ipoke.studio.problem import Problem
 from ipoke.studio.questions import Question, parsed
 from refusals import assert_one_line, refusal_or_none

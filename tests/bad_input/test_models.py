@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
-from ipoke import model
-from ipoke.model import load
-from ipoke.runs import model_metadata
+from ipoke.core.runs import model_metadata
+from ipoke.sampling import model
+from ipoke.sampling.model import load
 from refusals import CONTENTS, odd_files, refusal
 
 pytestmark = pytest.mark.usefixtures("in_bounds")
@@ -117,7 +117,7 @@ def test_a_latent_flow_that_is_not_initialised_is_refused(tmp_path, tensors, wha
 
 
 def test_what_overflows_in_half_the_bits_is_refused_there(tmp_path, tensors):
-    from ipoke.model import coupling_weights
+    from ipoke.sampling.model import coupling_weights
 
     name = next(iter(coupling_weights(tiny.tiny_model())))
     largest = torch.full_like(tensors[name].float(), torch.finfo(torch.float32).max)

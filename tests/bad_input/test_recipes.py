@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from ipoke.settings import Recipe, load_recipe
+from ipoke.core.settings import Recipe, load_recipe
 from refusals import CONTENTS, assert_refused, odd_files, refusal
 from schemas import unbounded
 

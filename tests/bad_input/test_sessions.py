@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from ipoke.session import Session, load_session, reopen, sample
+from ipoke.sampling.session import Session, load_session, reopen, sample
 from refusals import CONTENTS, odd_files, refusal
 from schemas import unbounded
 from tiny import tiny_model
@@ -93,7 +93,7 @@ def test_what_is_no_session_is_refused(tmp_path, number):
 )
 def test_a_session_that_names_something_odd_is_refused(tmp_path, picture, change):
     from ipoke.data.images import read_image
-    from ipoke.session import image_sha256
+    from ipoke.sampling.session import image_sha256
 
     os.mkfifo(tmp_path / "fifo")
     (tmp_path / "fifo.safetensors").symlink_to("fifo")

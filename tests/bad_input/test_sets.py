@@ -17,7 +17,7 @@ import pytest
 from ipoke.data.clip_rows import ClipSetSettings, SourceRow
 from ipoke.data.clips import ClipSet
 from ipoke.data.shards import arrays_to_npz, layout
-from ipoke.metrics.questions import questions_of
+from ipoke.evaluation.metrics.questions import questions_of
 from refusals import CONTENTS, odd_files, refusal
 from schemas import unbounded
 

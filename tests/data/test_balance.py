@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from ipoke.core.errors import InputError
+from ipoke.core.settings import PokeSettings, load_recipe
 from ipoke.data.balance import balanced_clip_index, object_of_turn
 from ipoke.data.batches import training_batches, training_item
 from ipoke.data.clips import ClipSet, ClipSetSettings, ClipWriter, Segment, SourceRow
-from ipoke.errors import InputError
-from ipoke.settings import PokeSettings, load_recipe
 from numbered import Clips
 
 OBJECTS = [np.arange(0, 2), np.arange(2, 32), np.array([32, 40]), np.arange(33, 40)]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from ipoke.core.errors import InputError
+from ipoke.core.settings import AugmentSettings, PokeSettings
 from ipoke.data.batches import (
     clip_index,
     evaluation_batch,
@@ -15,8 +17,6 @@ from ipoke.data.batches import (
     training_item,
 )
 from ipoke.data.tracks import tracks_to
-from ipoke.errors import InputError
-from ipoke.settings import AugmentSettings, PokeSettings
 from numbered import FRAMES, SIZE, Clips
 
 MARGIN = 5

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.clip_rows import read_rows, read_settings
 from ipoke.data.clip_writer import ClipWriter
-from ipoke.errors import InputError
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ import cv2
 import numpy as np
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data import clip_cache, clip_writer, clips
 from ipoke.data.clips import ClipSet, ClipSetSettings, ClipWriter, DroppedRow, Segment, SourceRow
 from ipoke.data.codec import decode_mp4
-from ipoke.errors import InputError
 
 SETTINGS = ClipSetSettings(size=32, frames=3, stride=2, optical_flow="exact")
 WINDOW = 6

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.discover import content_sha256, find_in_folder, find_videos
-from ipoke.errors import InputError
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
 

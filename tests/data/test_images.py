@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ipoke.core.errors import InputError
 from ipoke.data.images import read_image, write_png
-from ipoke.errors import InputError
 
 
 def one_line(error):

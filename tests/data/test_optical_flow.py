@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 import torch
 
+from ipoke.core.errors import InputError
 from ipoke.data.optical_flow import estimator, resize_optical_flow, to_colour, warp
-from ipoke.errors import InputError
 
 
 def texture(rng, size):

@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ipoke.core.errors import InputError
+from ipoke.core.settings import PokeSettings
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import (
     PIN_PX,
@@ -14,8 +16,6 @@ from ipoke.data.pokes import (
     sample_pokes,
     zero_poke,
 )
-from ipoke.errors import InputError
-from ipoke.settings import PokeSettings
 
 SIZE = 64
 MARGIN = PokeSettings().patch

@@ -14,13 +14,13 @@ import pytest
 from PIL import Image
 
 from gliding import SMALL, WINDOW, contents, index_rows, moving, save, still, texture
+from ipoke.core.errors import InputError
 from ipoke.data import clip_writer
 from ipoke.data.clips import ClipSet
 from ipoke.data.cuts import moving_runs, pieces, with_cuts
 from ipoke.data.discover import find_videos, held_out_ids
 from ipoke.data.extract import fit
 from ipoke.data.prepare import prepare
-from ipoke.errors import InputError
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ipoke.core.errors import InputError
 from ipoke.data.optical_flow import RaftEstimator, estimator
 from ipoke.data.raft import (
     LEVELS,
@@ -18,7 +19,6 @@ from ipoke.data.raft import (
     load_raft,
     look_up,
 )
-from ipoke.errors import InputError
 
 SIDE = 2 * RADIUS + 1
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from gliding import SMALL, contents, moving, save
+from ipoke.core.errors import InputError
 from ipoke.data import ray_workers
 from ipoke.data.prepare import prepare
-from ipoke.errors import InputError
 
 ray: Any = pytest.importorskip("ray")
 pytestmark = [

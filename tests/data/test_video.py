@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ipoke import files
+from ipoke.core import files
+from ipoke.core.errors import InputError
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.data.video import BrokenVideoError, probe, read_frames, write_video
-from ipoke.errors import InputError
 
 
 def scene(count=20, height=64, width=64, seed=0):

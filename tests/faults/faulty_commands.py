@@ -19,16 +19,23 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import onnx
 import torch
 
-from ipoke import files, folders, model, session  # noqa: F401
-from ipoke.baselines import samplers  # noqa: F401
 from ipoke.cli import program
-from ipoke.compiled.library import compiled
+from ipoke.core import (
+    files,
+    folders,
+)
 from ipoke.data import clip_writer, prepare  # noqa: F401
-from ipoke.export import onnx_model
-from ipoke.figures import report_figures  # noqa: F401
-from ipoke.metrics import evaluate, spread  # noqa: F401
+from ipoke.engine.library import compiled
+from ipoke.evaluation.figures import report_figures  # noqa: F401
+from ipoke.evaluation.metrics import evaluate, spread  # noqa: F401
+from ipoke.exchange.export import onnx_model
+from ipoke.sampling import (
+    model,
+    session,  # noqa: F401
+)
 from ipoke.scenes import write_scenes  # noqa: F401
 from ipoke.training import loop, train  # noqa: F401
+from ipoke.training.baselines import samplers  # noqa: F401
 
 SMALL: list[tuple[ModuleType, str, Any]] = [
     (loop, "LOG_EVERY_S", -1),

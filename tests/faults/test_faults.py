@@ -17,13 +17,13 @@ import pytest
 import commands
 import miniature
 import tiny
-from ipoke.autoencoder.lpips import WEIGHTS_VARIABLE
+from ipoke.core.files import is_leftover
+from ipoke.core.folders import LOCK_FILE
+from ipoke.core.runs import read_tensors
 from ipoke.data.clip_rows import read_rows
 from ipoke.data.images import write_png
 from ipoke.data.shards import read_member
-from ipoke.files import is_leftover
-from ipoke.folders import LOCK_FILE
-from ipoke.runs import read_tensors
+from ipoke.networks.autoencoder.lpips import WEIGHTS_VARIABLE
 from ipoke.scenes import write_scenes
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.poke import Poke
-from ipoke.errors import InputError
 from ipoke.scenes import Scene, SceneClip, draw_scene
 
 KINDS = ("plant", "puppet")

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
-from ipoke.errors import InputError
 from ipoke.scenes import contact_sheet, draw_scene, write_scenes
 from ipoke.scenes.writing import index_of_source, scene_clip, scene_of_clip
 

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 from ipoke.studio.connections import LEAST, Connection, Connections, fitting
 from ipoke.studio.guard import HEADERS
 from ipoke.studio.limits import CONNECTION_LIMITS

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import small_files
-from ipoke.reading.process import Opening
+from ipoke.core.reading.process import Opening
 from ipoke.studio import decoding
 from ipoke.studio.decoding import Decoder
 from ipoke.studio.limits import LIMITS

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image, ImageSequence
 
 import ipoke
-from ipoke.drawing import finite
-from ipoke.open_picture import OpenPicture
-from ipoke.reading.carrying import carried
-from ipoke.render import film_strip, grid
+from ipoke.core.reading.carrying import carried
+from ipoke.sampling.drawing import finite
+from ipoke.sampling.open_picture import OpenPicture
+from ipoke.sampling.render import film_strip, grid
 from ipoke.studio import encoding, exporting
 from ipoke.studio.answers import Answers
 from ipoke.studio.jobs import Aside, Shared

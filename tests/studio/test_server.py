@@ -16,9 +16,9 @@ from starlette.testclient import TestClient
 import ipoke
 from ipoke.data.codec import encode_mp4
 from ipoke.data.poke import Poke
-from ipoke.model import bundled_stills
-from ipoke.open_picture import Asked
-from ipoke.residual_terms import Term
+from ipoke.sampling.model import bundled_stills
+from ipoke.sampling.open_picture import Asked
+from ipoke.sampling.residual_terms import Term
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.server import Studio, make_app
 

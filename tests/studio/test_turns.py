@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 from ipoke.studio.jobs import END, Job, Shared, advanced
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor

@@ -4,8 +4,8 @@ import shutil
 
 import pytest
 
-from ipoke.autoencoder.perceptual import WEIGHTS_VARIABLE
-from ipoke.settings import STAGES
+from ipoke.core.settings import STAGES
+from ipoke.networks.autoencoder.perceptual import WEIGHTS_VARIABLE
 from ipoke.training import loop
 from ipoke.training.train import train
 from tiny import Silent, clip_set, tiny_recipe, training

@@ -3,10 +3,10 @@ from typing import Any
 import pytest
 import torch
 
-from ipoke.autoencoder.decoded_frames import DecodedFrames
-from ipoke.autoencoder.losses import motion_error
 from ipoke.data.batches import training_batch
-from ipoke.model import PokeModel
+from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
+from ipoke.networks.autoencoder.losses import motion_error
+from ipoke.sampling.model import PokeModel
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.stage import Moment
 from tiny import MovingSquares, tiny_recipe

@@ -3,16 +3,16 @@ import json
 import pytest
 import torch
 
-from ipoke.baselines.methods import METHODS, make_baseline
-from ipoke.baselines.samplers import load_baseline
+from ipoke.core.errors import InputError
+from ipoke.core.runs import Run, read_tensors
+from ipoke.core.settings import BASELINE_STAGE, STAGES, stage_stream, stages_of
 from ipoke.data.batches import training_batch
-from ipoke.errors import InputError
-from ipoke.model import PokeModel
-from ipoke.runs import Run, read_tensors
-from ipoke.settings import BASELINE_STAGE, STAGES, stage_stream, stages_of
+from ipoke.sampling.model import PokeModel
 from ipoke.training import train as training_room
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.baseline_stage import BaselineStage
+from ipoke.training.baselines.methods import METHODS, make_baseline
+from ipoke.training.baselines.samplers import load_baseline
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.stage import Moment
 from ipoke.training.train import train
@@ -207,6 +207,6 @@ def test_the_autoencoder_is_given_the_source_frame_alone():
 
 
 def test_a_divergence_names_the_settings_that_a_baseline_goes_by(tmp_path, monkeypatch):
-    monkeypatch.setattr("ipoke.baselines.recurrent.KL_WEIGHT", float("nan"))
+    monkeypatch.setattr("ipoke.training.baselines.recurrent.KL_WEIGHT", float("nan"))
     with pytest.raises(InputError, match=r"the loss term kl became nan.*--set train\.autoencoder\.learning_rate"):
         go_on(tmp_path, "recurrent")

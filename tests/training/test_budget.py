@@ -5,9 +5,9 @@ import time
 import pytest
 import torch
 
-from ipoke.errors import InputError
-from ipoke.model import load
-from ipoke.settings import Recipe, load_recipe, stages_of
+from ipoke.core.errors import InputError
+from ipoke.core.settings import Recipe, load_recipe, stages_of
+from ipoke.sampling.model import load
 from ipoke.training import budget
 from ipoke.training.budget import LONG, NARROW, SHORT, WIDE, make_plan, read_plan, write_plan
 from ipoke.training.loop import TrainingStopped

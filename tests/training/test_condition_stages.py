@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
+from ipoke.core.settings import Recipe
 from ipoke.data.batches import training_batch
-from ipoke.model import PokeModel
-from ipoke.settings import Recipe
+from ipoke.sampling.model import PokeModel
 from ipoke.training.condition_stages import PokeEncoderStage
 from ipoke.training.stage import Moment
 from tiny import MovingSquares, tiny_recipe

@@ -1,7 +1,7 @@
 import torch
 
 from ipoke.data.batches import training_batch
-from ipoke.model import PokeModel
+from ipoke.sampling.model import PokeModel
 from ipoke.training.latent_flow_stage import LatentFlowStage
 from ipoke.training.stage import Moment
 from tiny import MovingSquares, tiny_recipe

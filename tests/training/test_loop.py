@@ -7,12 +7,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ipoke.autoencoder import losses
+from ipoke.core.errors import InputError
+from ipoke.core.runs import Run, read_tensors
+from ipoke.core.settings import STAGES
 from ipoke.data.batches import training_batches
-from ipoke.errors import InputError
-from ipoke.model import PokeModel, load
-from ipoke.runs import Run, read_tensors
-from ipoke.settings import STAGES
+from ipoke.networks.autoencoder import losses
+from ipoke.sampling.model import PokeModel, load
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train

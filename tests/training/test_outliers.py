@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from ipoke.core.runs import Run, read_tensors
+from ipoke.core.sections import StageSettings
 from ipoke.data.batches import training_batches
-from ipoke.runs import Run, read_tensors
-from ipoke.sections import StageSettings
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.outliers import FIRST_STEPS, Outliers
 from ipoke.training.stage import Move, Stage

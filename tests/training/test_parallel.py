@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from ipoke.errors import InputError
-from ipoke.runs import read_tensors
-from ipoke.settings import STAGES
+from ipoke.core.errors import InputError
+from ipoke.core.runs import read_tensors
+from ipoke.core.settings import STAGES
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train
 from tiny import Silent, clip_set, stop_after, tiny_recipe, training

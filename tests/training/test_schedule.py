@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ipoke.sections import StageSettings
+from ipoke.core.sections import StageSettings
 from ipoke.training.schedule import WeightAverage, learning_rate
 
 

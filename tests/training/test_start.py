@@ -5,9 +5,9 @@ import json
 import pytest
 import torch
 
-from ipoke.errors import InputError
-from ipoke.model import PokeModel
-from ipoke.runs import read_tensors
+from ipoke.core.errors import InputError
+from ipoke.core.runs import read_tensors
+from ipoke.sampling.model import PokeModel
 from ipoke.training import start
 from ipoke.training.start import take_over
 from ipoke.training.train import train

@@ -8,8 +8,8 @@ from typing import Annotated
 from cyclopts import App, Group, Parameter, Token
 from cyclopts.validators import Number
 
-from ipoke.errors import InputError, shown
-from ipoke.version import __version__
+from ipoke.core.errors import InputError, shown
+from ipoke.core.version import __version__
 
 app = App(
     name="ipoke",

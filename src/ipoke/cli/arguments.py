@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ipoke.errors import InputError, shown
+from ipoke.core.errors import InputError, shown
 
 if TYPE_CHECKING:
     import torch

@@ -8,12 +8,12 @@ from cyclopts.validators import Number
 
 from ipoke.cli.app import MEASURE, Count, OutDir, Samples, Seed, app
 from ipoke.cli.arguments import labelled
-from ipoke.terminal import out, progress_bar
+from ipoke.cli.terminal import out, progress_bar
 
 if TYPE_CHECKING:
-    from ipoke.clip_sampler import ClipSampler
     from ipoke.data.clips import ClipSet
-    from ipoke.figures.record import Made
+    from ipoke.evaluation.figures.record import Made
+    from ipoke.sampling.clip_sampler import ClipSampler
 
 figure = App(
     name="figure",
@@ -52,7 +52,7 @@ def samples(
         seed: Of pokes and residuals.
         split: Part of the set.
     """
-    from ipoke.figures.samples import draw_samples
+    from ipoke.evaluation.figures.samples import draw_samples
 
     opened, sampler = _clips(clips, split), _sampler(model, clips)
     with progress_bar("drawing") as report:
@@ -89,8 +89,8 @@ def transfer(
         seed: Of pokes and residuals.
         split: Part of the set.
     """
-    from ipoke.figures.transfer import draw_transfer
-    from ipoke.model import load
+    from ipoke.evaluation.figures.transfer import draw_transfer
+    from ipoke.sampling.model import load
 
     opened, loaded = _clips(clips, split), load(model)
     with progress_bar("drawing") as report:
@@ -135,7 +135,7 @@ def sensitivity(
         seed: Of pokes and residuals.
         split: Part of the set.
     """
-    from ipoke.figures.sensitivity import draw_sensitivity
+    from ipoke.evaluation.figures.sensitivity import draw_sensitivity
 
     opened, sampler = _clips(clips, split), _sampler(model, clips)
     with progress_bar("drawing") as report:
@@ -178,7 +178,7 @@ def control_error(
         seed: Of pokes and residuals.
         split: Part of the set.
     """
-    from ipoke.figures.control_error import draw_control_error
+    from ipoke.evaluation.figures.control_error import draw_control_error
 
     opened = _clips(clips, split)
     samplers = {label: _sampler(name, clips) for label, name in labelled([model, *(others or [])])}
@@ -212,7 +212,7 @@ def ambiguity(
         seed: Of pokes and residuals.
         split: Part of the set.
     """
-    from ipoke.figures.ambiguity import draw_ambiguity
+    from ipoke.evaluation.figures.ambiguity import draw_ambiguity
 
     opened, sampler = _clips(clips, split), _sampler(model, clips)
     with progress_bar("measuring") as report:
@@ -228,7 +228,7 @@ def _clips(folder: Path, split: Which) -> "ClipSet":
 
 def _sampler(name: str, clips: Path) -> "ClipSampler":
     """Load what answers; every figure but transfer asks no more of it than that."""
-    from ipoke.baselines.samplers import load_sampler
+    from ipoke.training.baselines.samplers import load_sampler
 
     return load_sampler(name, _clips(clips, "train"))
 

@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 from ipoke.cli.app import MAKE, Count, Few, JsonFile, OutDir, Seed, app
 from ipoke.cli.arguments import cores, device_of
-from ipoke.settings import load_recipe
-from ipoke.terminal import TrainingView, err, out, progress_bar, stop_requests
+from ipoke.cli.terminal import TrainingView, err, out, progress_bar, stop_requests
+from ipoke.core.settings import load_recipe
 
 
 @app.command(group=MAKE, sort_key=1)
@@ -155,8 +155,8 @@ def import_official(
         latent_flow: A file of its own for the latent flow.
         ignore: A module of the checkpoint that is not part of the model. May be given several times.
     """
-    from ipoke.official.import_official import import_official as make_run
-    from ipoke.official.names import PARTS
+    from ipoke.exchange.official.import_official import import_official as make_run
+    from ipoke.exchange.official.names import PARTS
 
     files = zip(PARTS, (first_stage, image_encoder, poke_encoder, latent_flow), strict=True)
     imported = make_run(checkpoint, {part: file for part, file in files if file}, out_dir, ignored=ignore or [])
@@ -179,9 +179,9 @@ def bench(
         size: Side of the clips, px; at 64 the bundled model is measured, at 128 random weights of lean-128.
         training: Measure training instead: clips per second of each stage, and of the data alone.
     """
-    from ipoke.bench import sampling
-    from ipoke.bench import training as steps
-    from ipoke.bench.results import lines, save
+    from ipoke.evaluation.bench import sampling
+    from ipoke.evaluation.bench import training as steps
+    from ipoke.evaluation.bench.results import lines, save
 
     reference, lean = load_recipe(f"plants-{size}", []), load_recipe(f"lean-{size}", [])
     with progress_bar("measuring") as report:

@@ -9,12 +9,12 @@ from cyclopts import Parameter
 
 from ipoke.cli.app import MEASURE, Count, Few, OutDir, OutFile, Pair, Seed, app
 from ipoke.cli.arguments import cores, labelled, spare, splits
-from ipoke.errors import InputError, one_line
-from ipoke.terminal import err, out, progress_bar
+from ipoke.cli.terminal import err, out, progress_bar
+from ipoke.core.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from ipoke.data.clips import ClipSet
-    from ipoke.metrics.report import Report
+    from ipoke.evaluation.metrics.report import Report
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,8 @@ def evaluate(model: str, clips: Path, /, *, out_dir: OutDir, asked: Asked = Meas
         out_dir: Folder for report.json, report.md, figures, film strips and a row per clip.
         asked: What is asked of how many clips, and how it is measured.
     """
-    from ipoke.figures.report_figures import draw_report
-    from ipoke.metrics.report import report_lines
+    from ipoke.evaluation.figures.report_figures import draw_report
+    from ipoke.evaluation.metrics.report import report_lines
 
     report = _evaluated(model, *splits(clips), out_dir, asked)
     for line in report_lines(report):
@@ -91,8 +91,8 @@ def table(
         out_dir: Folder for report.json, report.md, figures and a folder per model.
         asked: What is asked of how many clips, and how it is measured.
     """
-    from ipoke.figures.report_figures import draw_table
-    from ipoke.metrics.table import write_table
+    from ipoke.evaluation.figures.report_figures import draw_table
+    from ipoke.evaluation.metrics.table import write_table
 
     by_label = dict(labelled(models))
     test, train = splits(clips)
@@ -133,8 +133,8 @@ def calibrate(
     import torch
 
     from ipoke.data.clips import ClipSet
-    from ipoke.metrics.spread import best_of, try_spreads
-    from ipoke.model import find_model, load
+    from ipoke.evaluation.metrics.spread import best_of, try_spreads
+    from ipoke.sampling.model import find_model, load
 
     spare(find_model(model), out_file)
     loaded = load(model)
@@ -155,10 +155,10 @@ def calibrate(
 def _evaluated(
     model: str, test: "ClipSet", train: "ClipSet | None", out_dir: Path, asked: Measuring, label: str = "evaluating"
 ) -> "Report":
-    from ipoke.baselines.samplers import load_sampler
-    from ipoke.metrics.evaluate import Settings, evaluate
-    from ipoke.metrics.protocol import PROTOCOLS
-    from ipoke.model import PokeModel
+    from ipoke.evaluation.metrics.evaluate import Settings, evaluate
+    from ipoke.evaluation.metrics.protocol import PROTOCOLS
+    from ipoke.sampling.model import PokeModel
+    from ipoke.training.baselines.samplers import load_sampler
 
     settings = Settings(
         PROTOCOLS[asked.protocol],

@@ -9,8 +9,8 @@ from cyclopts.exceptions import CycloptsError, UnusedCliTokensError
 
 from ipoke.cli import figures, make, measure, serve, use
 from ipoke.cli.app import app
-from ipoke.errors import InputError, one_line, shown
-from ipoke.terminal import err
+from ipoke.cli.terminal import err
+from ipoke.core.errors import InputError, one_line, shown
 
 COMMANDS = (use, serve, make, measure, figures)
 """The files that hold the commands; importing them is what makes them known."""

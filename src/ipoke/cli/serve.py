@@ -12,8 +12,8 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from ipoke.cli.app import USE, app
-from ipoke.errors import InputError
-from ipoke.terminal import err, out
+from ipoke.cli.terminal import err, out
+from ipoke.core.errors import InputError
 
 LOCAL = ("127.0.0.1", "localhost", "::1")
 
@@ -55,8 +55,8 @@ def serve(
 
     import torch
 
-    from ipoke.model import load
-    from ipoke.reading.memory import can_limit_memory
+    from ipoke.core.reading.memory import can_limit_memory
+    from ipoke.sampling.model import load
     from ipoke.studio.listening import listen
 
     connections = Connections(fitting())

@@ -8,14 +8,14 @@ from cyclopts import Parameter
 
 from ipoke.cli.app import USE, Count, Few, OutDir, OutFile, Places, Seed, app, check_file_to_write
 from ipoke.cli.arguments import device_of, numbers, spare
+from ipoke.cli.terminal import err, out, progress_bar
+from ipoke.core.errors import InputError
+from ipoke.core.settings import recipe_names
+from ipoke.core.version import __version__
 from ipoke.data.poke import Poke
-from ipoke.errors import InputError
-from ipoke.settings import recipe_names
-from ipoke.terminal import err, out, progress_bar
-from ipoke.version import __version__
 
 if TYPE_CHECKING:
-    from ipoke.model import PokeModel
+    from ipoke.sampling.model import PokeModel
 
 
 @app.command(group=USE, sort_key=1)
@@ -25,7 +25,7 @@ def demo(*, out_dir: OutDir = Path("out")) -> None:
     Args:
         out_dir: Folder for demo.webp, demo.mp4, demo.png (film strip), demo.json (session) and still.png.
     """
-    from ipoke.demo import run_demo
+    from ipoke.cli.demo import run_demo
 
     with progress_bar("sampling") as report:
         files = run_demo(out_dir, report)
@@ -67,9 +67,9 @@ def poke(
         replay: Session file of an earlier sampling, instead of a picture and all that goes with it.
     """
     from ipoke.data.images import read_image
-    from ipoke.model import load
-    from ipoke.open_picture import told_redraws
-    from ipoke.session import check_ending, reopen, sample, start_session, unlike, write_answer, write_samples
+    from ipoke.sampling.model import load
+    from ipoke.sampling.open_picture import told_redraws
+    from ipoke.sampling.session import check_ending, reopen, sample, start_session, unlike, write_answer, write_samples
 
     check_ending(out_file)
     with progress_bar("sampling") as report:
@@ -122,9 +122,9 @@ def transfer(video: Path, image: Path, /, *, out_file: OutFile, stride: Count = 
         model: Bundled name, run directory or .safetensors file.
     """
     from ipoke.data.images import read_image
-    from ipoke.model import load
-    from ipoke.session import check_ending, write_samples
-    from ipoke.video_clip import first_clip, strongest_poke
+    from ipoke.sampling.model import load
+    from ipoke.sampling.session import check_ending, write_samples
+    from ipoke.sampling.video_clip import first_clip, strongest_poke
 
     check_ending(out_file)
     spare(video, out_file)
@@ -157,8 +157,8 @@ def affinity(
         model: Bundled name, run directory or .safetensors file.
     """
     from ipoke.data.images import read_image, write_png
-    from ipoke.model import load
-    from ipoke.render import heat_map
+    from ipoke.sampling.model import load
+    from ipoke.sampling.render import heat_map
 
     if out_file.suffix.lower() != ".png":
         raise InputError(f"--out: got {out_file.name!r}, expected a file ending in .png")
@@ -187,8 +187,8 @@ def score(
         stride: Take every k-th frame.
         model: Bundled name, run directory or .safetensors file.
     """
-    from ipoke.model import load
-    from ipoke.video_clip import first_clip, strongest_poke
+    from ipoke.sampling.model import load
+    from ipoke.sampling.video_clip import first_clip, strongest_poke
 
     drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
     loaded = load(model)
@@ -219,8 +219,8 @@ def export(model: str = "scenes-64", /, *, format: Literal["onnx"] = "onnx", out
     except ImportError as error:
         raise InputError(f"export: {error.name} is not installed; pip install 'ipoke[onnx]'") from error
 
-    from ipoke.export.onnx_model import export_onnx
-    from ipoke.model import load
+    from ipoke.exchange.export.onnx_model import export_onnx
+    from ipoke.sampling.model import load
 
     loaded = load(model)
     with progress_bar("exporting") as report:
@@ -247,8 +247,8 @@ def info(model: str | None = None, /) -> None:
 def _about_here() -> list[tuple[str, str]]:
     import torch
 
-    from ipoke.compiled.library import compiled
-    from ipoke.model import bundled_models
+    from ipoke.engine.library import compiled
+    from ipoke.sampling.model import bundled_models
 
     return [
         ("ipoke", __version__),
@@ -264,9 +264,9 @@ def _round_trips(model: "PokeModel") -> Iterator[tuple[str, str]]:
     """Say how exactly residuals come back, r to z to r, under the bundled stills."""
     import torch
 
-    from ipoke.metrics.round_trips import measure_round_trips
-    from ipoke.model import bundled_stills
-    from ipoke.round_trip import SCALES
+    from ipoke.evaluation.metrics.round_trips import measure_round_trips
+    from ipoke.networks.round_trip import SCALES
+    from ipoke.sampling.model import bundled_stills
 
     conds = torch.cat([model.open(still).condition([]) for still in bundled_stills().values()])
     for scale, found in zip(SCALES, measure_round_trips(model, conds).values(), strict=True):
@@ -275,8 +275,8 @@ def _round_trips(model: "PokeModel") -> Iterator[tuple[str, str]]:
 
 
 def _about_model(name: str) -> list[tuple[str, str]]:
-    from ipoke.model import load
-    from ipoke.settings import LATENT_SIDE
+    from ipoke.core.settings import LATENT_SIDE
+    from ipoke.sampling.model import load
 
     model = load(name)
     recipe, side = model.recipe, LATENT_SIDE

@@ -17,14 +17,14 @@ import torch
 from jaxtyping import Bool, Float, Float32, Int64, UInt8
 from torch import Tensor
 
+from ipoke.core.errors import InputError
+from ipoke.core.pixels import clip_from_frames
+from ipoke.core.settings import AugmentSettings, PokeSettings
 from ipoke.data.augment import apply, draw
 from ipoke.data.balance import Objects, balanced_clip_index, object_of_turn
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import foreground_mask, poke_map, sample_pins, sample_pokes, zero_poke
 from ipoke.data.tracks import tracks_to
-from ipoke.errors import InputError
-from ipoke.settings import AugmentSettings, PokeSettings
-from ipoke.tensors import clip_from_frames
 
 TRIES = 50
 """Clips tried in place of one in which nothing moves, as in the original."""

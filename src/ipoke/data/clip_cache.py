@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int16, UInt8
 
+from ipoke.core.errors import InputError
+from ipoke.core.files import refuse_links, replacing, sweep
+from ipoke.core.folders import LOCK_FILE, lock_file
 from ipoke.data.clip_rows import ClipSetSettings, SegmentRow
-from ipoke.errors import InputError
-from ipoke.files import refuse_links, replacing, sweep
-from ipoke.folders import LOCK_FILE, lock_file
 
 LARGEST_BYTES = 8 * 2**30
 """Sets that are larger when decoded are not cached."""

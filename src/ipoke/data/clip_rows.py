@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
-from ipoke.errors import InputError, shown
-from ipoke.reading.regular import is_folder, read_bounded
-from ipoke.values import WHOLE, Section, problem_of
+from ipoke.core.errors import InputError, shown
+from ipoke.core.reading.regular import is_folder, read_bounded
+from ipoke.core.values import WHOLE, Section, problem_of
 
 Count = Annotated[int, Field(ge=0, le=2**40), WHOLE]
 Frames = Annotated[int, Field(gt=0, le=2**20), WHOLE]

@@ -8,6 +8,9 @@ from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import IO, Self
 
+from ipoke.core.errors import InputError
+from ipoke.core.files import open_in_place, reason, refuse_links, refuse_pipes, replacing, sync_folder, write_whole
+from ipoke.core.folders import writing_alone
 from ipoke.data.clip_rows import (
     INDEX_FILE,
     SETTINGS_FILE,
@@ -19,9 +22,6 @@ from ipoke.data.clip_rows import (
     read_settings,
 )
 from ipoke.data.shards import END_OF_ARCHIVE, end_of, layout, segment_members
-from ipoke.errors import InputError
-from ipoke.files import open_in_place, reason, refuse_links, refuse_pipes, replacing, sync_folder, write_whole
-from ipoke.folders import writing_alone
 
 SHARD_BYTES = 256 * 2**20
 """A shard that has reached this size is closed after the source that filled it."""

@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int64, UInt8
 
+from ipoke.core.errors import InputError
+from ipoke.core.reading.regular import read_bounded
 from ipoke.data.clip_cache import RawCache, SegmentArrays, open_raw_cache
 from ipoke.data.clip_rows import (
     INDEX_FILE,
@@ -30,8 +32,6 @@ from ipoke.data.clip_rows import (
 )
 from ipoke.data.clip_writer import ClipWriter, EncodedSegment, encode_segments
 from ipoke.data.shards import pixels_from_fixed, read_arrays_of, read_frames_of, read_optical_flow_of
-from ipoke.errors import InputError
-from ipoke.reading.regular import read_bounded
 
 __all__ = [
     "ClipPlace",

@@ -17,9 +17,9 @@ from av.bitstream import BitStreamFilterContext
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from jaxtyping import UInt8
 
-from ipoke.errors import InputError
-from ipoke.files import reason
-from ipoke.reading.streams import refuse_other, rgb_pixels
+from ipoke.core.errors import InputError
+from ipoke.core.files import reason
+from ipoke.core.reading.streams import refuse_other, rgb_pixels
 
 CRF = 12
 """Quality of stored clips (0 is lossless, 51 the worst): about 41 dB on busy frames of 64 px, more on calm ones."""

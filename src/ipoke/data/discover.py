@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from ipoke.core.errors import InputError
+from ipoke.core.files import reason
+from ipoke.core.reading.regular import is_folder, open_regular, regular_file
 from ipoke.data.images import is_animated
 from ipoke.data.video import VIDEO_ENDINGS, frame_files, natural_key
-from ipoke.errors import InputError
-from ipoke.files import reason
-from ipoke.reading.regular import is_folder, open_regular, regular_file
 
 
 @dataclasses.dataclass(frozen=True)

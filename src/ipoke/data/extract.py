@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
+from ipoke.core.errors import InputError
 from ipoke.data.clip_rows import ClipSetSettings, DroppedRow, Segment, SourceRow
 from ipoke.data.clip_writer import EncodedSegment, encode_segments
 from ipoke.data.cuts import Piece, moving_runs, moving_starts, pieces
@@ -19,7 +20,6 @@ from ipoke.data.discover import FoundVideo
 from ipoke.data.optical_flow import OpticalFlowEstimator, estimator
 from ipoke.data.tracks import followed_optical_flow
 from ipoke.data.video import BrokenVideoError, probe, read_frames
-from ipoke.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

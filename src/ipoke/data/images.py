@@ -6,10 +6,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, PngImagePlugin
 
-from ipoke.errors import InputError
-from ipoke.files import replacing
-from ipoke.reading.process import Opening
-from ipoke.reading.regular import open_regular
+from ipoke.core.errors import InputError
+from ipoke.core.files import replacing
+from ipoke.core.reading.process import Opening
+from ipoke.core.reading.regular import open_regular
 
 
 def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
+from ipoke.core.errors import InputError
+from ipoke.core.settings import PokeSettings
 from ipoke.data.poke import Poke
-from ipoke.errors import InputError
-from ipoke.settings import PokeSettings
 
 PIN_PX = 1e-3
 """Displacement that stands for a pin in a poke map, px per axis."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
+from ipoke.core.errors import InputError
 from ipoke.data.clip_rows import LARGEST_SIDE, MOST_FRAMES, ClipSetSettings, Resize, SourceRow, Split
 from ipoke.data.clip_writer import ClipWriter
 from ipoke.data.datasets import LAYOUTS, DatasetName
@@ -26,7 +27,6 @@ from ipoke.data.discover import (
 from ipoke.data.extract import VideoJob
 from ipoke.data.ray_workers import extract_on_ray
 from ipoke.data.workers import extract_in_order
-from ipoke.errors import InputError
 
 LONGEST_PATTERN = 200
 Progress = Callable[[int, int, str], None]

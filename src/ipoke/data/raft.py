@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 
 COMPARED, HIDDEN, CONTEXT = 128, 96, 64
 """Channels of the compared features, of the recurrent state and of its constant input."""

@@ -7,9 +7,9 @@ from typing import Any
 import cv2
 import torch
 
+from ipoke.core.errors import InputError
 from ipoke.data.extract import VideoJob, extract
 from ipoke.data.workers import Extracted
-from ipoke.errors import InputError
 
 LOCAL = "local"
 """Address that starts a cluster on this machine, for as long as the work takes."""

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int16, UInt8
 
+from ipoke.core.errors import InputError
+from ipoke.core.files import reason
+from ipoke.core.json_text import json_text
+from ipoke.core.reading.regular import regular_file
 from ipoke.data.arrays import arrays_from_npz, arrays_to_npz
 from ipoke.data.clip_rows import ClipSetSettings, Ending, MemberRow, Segment, SegmentRow, SourceRow
 from ipoke.data.codec import decode_mp4, encode_mp4
-from ipoke.errors import InputError
-from ipoke.files import reason
-from ipoke.json_text import json_text
-from ipoke.reading.regular import regular_file
 
 BLOCK = tarfile.BLOCKSIZE
 END_OF_ARCHIVE = bytes(2 * BLOCK)

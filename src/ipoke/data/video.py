@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from ipoke.core.errors import InputError
+from ipoke.core.files import replacing
+from ipoke.core.reading.process import BrokenVideoError, Opening
+from ipoke.core.reading.regular import open_regular
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.data.images import read_image
-from ipoke.errors import InputError
-from ipoke.files import replacing
-from ipoke.reading.process import BrokenVideoError, Opening
-from ipoke.reading.regular import open_regular
 
 __all__ = [
     "BrokenVideoError",

@@ -8,8 +8,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
+from ipoke.core.errors import InputError
 from ipoke.data.poke import Poke
-from ipoke.errors import InputError
 from ipoke.scenes.backgrounds import draw_background
 from ipoke.scenes.palette import MOODS, Mood
 from ipoke.scenes.parts import SIDE, Figure, Light, Point

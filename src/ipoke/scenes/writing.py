@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ipoke.core.errors import InputError
 from ipoke.data.clip_rows import LARGEST_SIDE, MOST_FRAMES
 from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
 from ipoke.data.poke import Poke
 from ipoke.data.workers import in_order
-from ipoke.errors import InputError
 from ipoke.scenes.scene import Kind, Scene, SceneClip, draw_scene
 from ipoke.scenes.simulation import FRAME_S
 

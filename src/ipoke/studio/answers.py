@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
+from ipoke.core.errors import InputError
+from ipoke.core.pixels import clip_from_frames
 from ipoke.data.poke import Poke
-from ipoke.drawing import Drawn, Wanted
-from ipoke.errors import InputError
-from ipoke.model import PokeModel
-from ipoke.motion_affinity import affinity_of, draw_pulls
-from ipoke.open_picture import Asked, OpenPicture
-from ipoke.residual_terms import Residual, given, plain_terms
+from ipoke.sampling.drawing import Drawn, Wanted
+from ipoke.sampling.model import PokeModel
+from ipoke.sampling.motion_correlation import affinity_of, draw_pulls
+from ipoke.sampling.open_picture import Asked, OpenPicture
+from ipoke.sampling.residual_terms import Residual, given, plain_terms
+from ipoke.sampling.video_clip import strongest_poke
 from ipoke.studio.encoding import png
 from ipoke.studio.exporting import Export, shown
 from ipoke.studio.jobs import Aside, Shared, Steps
@@ -24,8 +26,6 @@ from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.pictures import Picture
 from ipoke.studio.questions import Keeping, Question
 from ipoke.studio.summaries import reached_by, summary
-from ipoke.tensors import clip_from_frames
-from ipoke.video_clip import strongest_poke
 
 JPEG_QUALITY = 92
 PULLS, PULLS_A_STEP = 24, 6
@@ -148,7 +148,7 @@ class Answers:
         yield {"side": self.model.size, "values": base64.b64encode(picture.affinity[at]).decode()}
 
     def transfer(self, picture: Picture, clip: UInt8[np.ndarray, "t s s 3"]) -> Steps:
-        """Animate the picture with the residual of a clip, as `ipoke.model.PokeModel.transfer`, as lines of clips."""
+        """Animate the picture with the residual of a clip, as `PokeModel.transfer`, as lines of clips."""
         began = time.perf_counter()
         opened, model = picture.opened(self.model), self.model
         yield _begin(picture, 1, model.frames)

@@ -17,7 +17,7 @@ from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 from ipoke.studio.guard import HEADERS, HELD_BACK
 from ipoke.studio.limits import CONNECTION_LIMITS, ConnectionLimits
 from ipoke.studio.visitors import address_of

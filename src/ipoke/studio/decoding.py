@@ -14,16 +14,16 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from jaxtyping import UInt8
 
-from ipoke.errors import InputError
-from ipoke.reading.bounds import Bounds
-from ipoke.reading.formats import VISITORS_PICTURES
-from ipoke.reading.memory import can_limit_memory
-from ipoke.reading.nursery import get_ready
-from ipoke.reading.process import Opening, Result
+from ipoke.core.errors import InputError
+from ipoke.core.reading.bounds import Bounds
+from ipoke.core.reading.formats import VISITORS_PICTURES
+from ipoke.core.reading.memory import can_limit_memory
+from ipoke.core.reading.nursery import get_ready
+from ipoke.core.reading.process import Opening, Result
+from ipoke.sampling.video_clip import beginning
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
-from ipoke.video_clip import beginning
 
 WHAT = "the file"
 """What errors call a visitor's file, whose name is not known."""

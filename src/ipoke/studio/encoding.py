@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from ipoke.core.reading.carrying import carry
 from ipoke.data.codec import CRF, GOP, Mp4Encoder
-from ipoke.reading.carrying import carry
-from ipoke.session import FPS
+from ipoke.sampling.session import FPS
 from ipoke.studio.problem import Problem
 
 CODECS = {

@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from ipoke.drawing import Drawn
-from ipoke.model import PokeModel
-from ipoke.open_picture import OpenPicture
-from ipoke.render import (
+from ipoke.sampling.drawing import Drawn
+from ipoke.sampling.model import PokeModel
+from ipoke.sampling.open_picture import OpenPicture
+from ipoke.sampling.render import (
     HELD_FIRST,
     HELD_LAST,
     draw_pokes,

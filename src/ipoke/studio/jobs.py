@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
 from typing import Any, NamedTuple
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
 

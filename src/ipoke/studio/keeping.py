@@ -7,15 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from ipoke.model import PokeModel
-from ipoke.reading.carrying import LARGEST_SESSION
-from ipoke.residual_terms import Given, Residual, Term
-from ipoke.settings import Section
+from ipoke.core.reading.carrying import LARGEST_SESSION
+from ipoke.core.settings import Section
+from ipoke.core.version import __version__
+from ipoke.sampling.model import PokeModel
+from ipoke.sampling.residual_terms import Given, Residual, Term
 from ipoke.studio.encoding import png
 from ipoke.studio.pictures import Picture
 from ipoke.studio.questions import History, Keeping, Question, parsed
 from ipoke.studio.writing import written
-from ipoke.version import __version__
 
 MEDIA = {
     "mp4": "video/mp4",
@@ -90,7 +90,7 @@ def commands(model_name: str, question: Question, name: str) -> dict[str, str | 
     extra = f", temperature={_exact(question.temperature)}" if question.temperature != 1 else ""
     extra += f", frames={question.frames}" if question.frames else ""
     if plain is None:
-        lines.insert(2, "from ipoke.residual_terms import Given, Term")
+        lines.insert(2, "from ipoke.sampling.residual_terms import Given, Term")
         written = ", ".join(map(_in_python, residuals))
         lines += ["picture = model.open(image)", f"clips = picture.show(picture.draw(pokes, [{written}]{extra}))"]
         return {"shell": None, "python": "\n".join(lines)}

@@ -2,7 +2,7 @@
 
 import socket
 
-from ipoke.errors import InputError
+from ipoke.core.errors import InputError
 
 BUFFER = 256_000
 """Bytes that the system keeps of what a client does not read, or the server has not read yet."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from jaxtyping import UInt8
 
-from ipoke.model import PokeModel
-from ipoke.open_picture import OpenPicture
+from ipoke.sampling.model import PokeModel
+from ipoke.sampling.open_picture import OpenPicture
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem, one_line
 from ipoke.studio.visitors import Visitor

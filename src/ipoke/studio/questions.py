@@ -6,9 +6,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator
 
+from ipoke.core.settings import Section
 from ipoke.data.poke import Poke
-from ipoke.residual_terms import Given, Residual, Term
-from ipoke.settings import Section
+from ipoke.sampling.residual_terms import Given, Residual, Term
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem, one_line
 from ipoke.studio.writing import is_finite, written

@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
-from ipoke.model import PokeModel, bundled_stills
+from ipoke.core.version import __version__
+from ipoke.sampling.model import PokeModel, bundled_stills
 from ipoke.studio.answers import Answers
 from ipoke.studio.bodies import Bodies
 from ipoke.studio.decoding import Decoder
@@ -30,7 +31,6 @@ from ipoke.studio.questions import AnySection, Keeping, Naming, Place, Question,
 from ipoke.studio.turns import Turns
 from ipoke.studio.visitors import Visitor, visitor_of
 from ipoke.studio.writing import written
-from ipoke.version import __version__
 
 PAGE = Path(__file__).parent / "page"
 TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 
 from ipoke.data.poke import Poke
-from ipoke.drawing import Drawn
-from ipoke.model import PokeModel
-from ipoke.open_picture import OpenPicture
-from ipoke.reach import motion_of_poked
+from ipoke.sampling.drawing import Drawn
+from ipoke.sampling.guidance import motion_of_poked
+from ipoke.sampling.model import PokeModel
+from ipoke.sampling.open_picture import OpenPicture
 
 MOVES_PX = 0.5
 """From which a place counts as moving, px of the model."""

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from ipoke.json_text import json_text
+from ipoke.core.json_text import json_text
 from ipoke.studio.problem import Problem
 
 

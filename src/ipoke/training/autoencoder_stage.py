@@ -4,14 +4,14 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from ipoke.autoencoder import losses
-from ipoke.autoencoder.clip_autoencoder import ClipAutoencoder
-from ipoke.autoencoder.clip_encoder import sample_posterior
-from ipoke.autoencoder.generated import Generated
-from ipoke.autoencoder.lpips import Lpips
-from ipoke.autoencoder.perceptual import Vgg19Distance
+from ipoke.core.settings import Recipe
 from ipoke.data.batches import Batch
-from ipoke.settings import Recipe
+from ipoke.networks.autoencoder import losses
+from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.networks.autoencoder.clip_encoder import sample_posterior
+from ipoke.networks.autoencoder.generated import Generated
+from ipoke.networks.autoencoder.lpips import Lpips
+from ipoke.networks.autoencoder.perceptual import Vgg19Distance
 from ipoke.training.reconstruction_stage import ReconstructionStage, rows
 from ipoke.training.stage import Moment
 

@@ -4,12 +4,12 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from ipoke.autoencoder.generated import Generated
-from ipoke.autoencoder.lpips import Lpips
-from ipoke.autoencoder.perceptual import Vgg19Distance
-from ipoke.baselines.baseline import Baseline
+from ipoke.core.settings import BASELINE_STAGE
 from ipoke.data.batches import Batch
-from ipoke.settings import BASELINE_STAGE
+from ipoke.networks.autoencoder.generated import Generated
+from ipoke.networks.autoencoder.lpips import Lpips
+from ipoke.networks.autoencoder.perceptual import Vgg19Distance
+from ipoke.training.baselines.baseline import Baseline
 from ipoke.training.reconstruction_stage import ReconstructionStage, rows
 from ipoke.training.stage import Moment
 

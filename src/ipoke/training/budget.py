@@ -7,12 +7,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from ipoke.errors import InputError
-from ipoke.reading.regular import read_bounded
-from ipoke.runs import write_text
-from ipoke.sections import StageSettings
-from ipoke.settings import BASELINE_STAGE, STAGES, Recipe, settings_key, stages_of
-from ipoke.values import Clips, Section
+from ipoke.core.errors import InputError
+from ipoke.core.reading.regular import read_bounded
+from ipoke.core.runs import write_text
+from ipoke.core.sections import StageSettings
+from ipoke.core.settings import BASELINE_STAGE, STAGES, Recipe, settings_key, stages_of
+from ipoke.core.values import Clips, Section
 
 FILE = "plan.json"
 RESERVE = 0.03

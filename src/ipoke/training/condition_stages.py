@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ipoke.autoencoder import losses
-from ipoke.autoencoder.discriminators import StaticDiscriminator
-from ipoke.autoencoder.lpips import Lpips
-from ipoke.autoencoder.perceptual import Vgg19Distance
-from ipoke.conditioning.condition import ConditionEncoders
-from ipoke.conditioning.condition_encoder import ConditionDecoder
+from ipoke.core.pixels import frames_from_clip
+from ipoke.core.settings import Recipe
 from ipoke.data.batches import Batch
 from ipoke.data.optical_flow import to_colour
-from ipoke.nn.shrink import shrunk, shrunk_field
-from ipoke.settings import Recipe
-from ipoke.tensors import frames_from_clip
+from ipoke.networks.autoencoder import losses
+from ipoke.networks.autoencoder.discriminators import StaticDiscriminator
+from ipoke.networks.autoencoder.lpips import Lpips
+from ipoke.networks.autoencoder.perceptual import Vgg19Distance
+from ipoke.networks.conditions.condition import ConditionEncoders
+from ipoke.networks.conditions.condition_encoder import ConditionDecoder
+from ipoke.networks.nn.shrink import shrunk, shrunk_field
 from ipoke.training.stage import Moment, Move, Stage
 
 LARGEST_ADVERSARIAL_WEIGHT = 1e4

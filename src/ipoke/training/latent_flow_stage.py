@@ -8,10 +8,10 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from ipoke.autoencoder.clip_encoder import sample_posterior
+from ipoke.core.pixels import frames_from_clip
 from ipoke.data.batches import Batch
-from ipoke.model import PokeModel
-from ipoke.tensors import frames_from_clip
+from ipoke.networks.autoencoder.clip_encoder import sample_posterior
+from ipoke.sampling.model import PokeModel
 from ipoke.training.stage import Moment, Move, Stage
 
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
+from ipoke.core.errors import InputError
+from ipoke.core.json_text import json_text
+from ipoke.core.reading.regular import json_of
+from ipoke.core.runs import Run, read_tensors, write_tensors
+from ipoke.core.settings import settings_key, stage_stream
 from ipoke.data.batches import Batch
 from ipoke.data.images import write_png
-from ipoke.errors import InputError
-from ipoke.json_text import json_text
-from ipoke.reading.regular import json_of
-from ipoke.runs import Run, read_tensors, write_tensors
-from ipoke.settings import settings_key, stage_stream
 from ipoke.training.outliers import Outliers
 from ipoke.training.parallel import Workers
 from ipoke.training.schedule import WeightAverage, learning_rate

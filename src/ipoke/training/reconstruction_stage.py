@@ -9,16 +9,16 @@ import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
-from ipoke.autoencoder import losses
-from ipoke.autoencoder.decoded_frames import DecodedFrames
-from ipoke.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
-from ipoke.autoencoder.generated import Generated
-from ipoke.autoencoder.lpips import Lpips
-from ipoke.autoencoder.perceptual import Vgg19Distance
-from ipoke.autoencoder.splat import seen_from_later
+from ipoke.core.pixels import frames_from_clip
+from ipoke.core.settings import Recipe
 from ipoke.data.batches import Batch
-from ipoke.settings import Recipe
-from ipoke.tensors import frames_from_clip
+from ipoke.networks.autoencoder import losses
+from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
+from ipoke.networks.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
+from ipoke.networks.autoencoder.generated import Generated
+from ipoke.networks.autoencoder.lpips import Lpips
+from ipoke.networks.autoencoder.perceptual import Vgg19Distance
+from ipoke.networks.autoencoder.splat import seen_from_later
 from ipoke.training.stage import Moment, Move, Stage
 
 

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ipoke.sections import StageSettings
+from ipoke.core.sections import StageSettings
 
 
 def learning_rate(settings: StageSettings, clips: int) -> float:

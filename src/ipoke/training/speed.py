@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import torch
 
+from ipoke.core.runs import Run
 from ipoke.data.batches import Batch
-from ipoke.runs import Run
 from ipoke.training.loop import Loop
 from ipoke.training.parallel import Workers
 from ipoke.training.stage import Moment, Stage

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from ipoke.core.sections import StageSettings
 from ipoke.data.batches import Batch
-from ipoke.sections import StageSettings
 
 
 class Move(NamedTuple):

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ipoke.errors import InputError
-from ipoke.model import find_model
-from ipoke.runs import file_sha256, fitted_weights, read_tensors
+from ipoke.core.errors import InputError
+from ipoke.core.runs import file_sha256, fitted_weights, read_tensors
+from ipoke.sampling.model import find_model
 
 
 class Taken(NamedTuple):

@@ -8,25 +8,26 @@ from typing import Any
 import torch
 from torch import nn
 
-from ipoke.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
-from ipoke.autoencoder.lpips import Lpips
-from ipoke.autoencoder.perceptual import (
+from ipoke.core.errors import InputError
+from ipoke.core.runs import Run, outlined
+from ipoke.core.settings import Recipe, settings_key, stage_stream, stages_of
+from ipoke.core.version import __version__
+from ipoke.data.balance import Objects
+from ipoke.data.batches import Batch, training_batches
+from ipoke.data.clips import ClipSet
+from ipoke.networks.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
+from ipoke.networks.autoencoder.lpips import Lpips
+from ipoke.networks.autoencoder.perceptual import (
     Vgg19Distance,
     find_perceptual_weights,
     load_perceptual,
     weights_sha256,
 )
-from ipoke.baselines.baseline import Baseline
-from ipoke.baselines.methods import make_baseline
-from ipoke.data.balance import Objects
-from ipoke.data.batches import Batch, training_batches
-from ipoke.data.clips import ClipSet
-from ipoke.errors import InputError
-from ipoke.model import PokeModel
-from ipoke.runs import Run, outlined
-from ipoke.settings import Recipe, settings_key, stage_stream, stages_of
+from ipoke.sampling.model import PokeModel
 from ipoke.training.autoencoder_stage import AutoencoderStage
 from ipoke.training.baseline_stage import BaselineStage
+from ipoke.training.baselines.baseline import Baseline
+from ipoke.training.baselines.methods import make_baseline
 from ipoke.training.budget import Plan, make_plan, read_plan, write_plan
 from ipoke.training.condition_stages import ImageEncoderStage, PokeEncoderStage
 from ipoke.training.latent_flow_stage import LatentFlowStage
@@ -35,7 +36,6 @@ from ipoke.training.parallel import Workers
 from ipoke.training.speed import bare_loop, timed_steps
 from ipoke.training.stage import Stage
 from ipoke.training.start import fitting_weights, start_sha256, take_over
-from ipoke.version import __version__
 
 MEASURED_S, MEASURED_SHARE = 6.0, 1 / 100
 """How long a stage is timed where a budget asks for it, at most, and as a share of the budget."""

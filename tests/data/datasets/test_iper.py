@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
 from ipoke.data.prepare import prepare
-from ipoke.errors import InputError
 from miniature import film
 
 NAMES = ("001_1_1.mp4", "001_1_2.mp4", "release/002_10_2.mp4", "003/1/1")

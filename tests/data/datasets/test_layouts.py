@@ -2,10 +2,10 @@ from typing import Any, get_args
 
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
 from ipoke.data.datasets import LAYOUTS, DatasetName
 from ipoke.data.prepare import prepare
-from ipoke.errors import InputError
 from miniature import film
 
 EXPECTED = {

@@ -4,10 +4,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data import clip_writer
 from ipoke.data.clips import ClipSet
 from ipoke.data.prepare import prepare
-from ipoke.errors import InputError
 from miniature import film, squeezed
 
 SIZE, FRAMES = 32, 3

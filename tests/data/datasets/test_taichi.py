@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
 from ipoke.data.prepare import prepare
-from ipoke.errors import InputError
 from miniature import film, squeezed
 
 

@@ -2,10 +2,10 @@
 
 import re
 
+from ipoke.core.errors import InputError
 from ipoke.data.clip_rows import Split
 from ipoke.data.datasets.layout import DatasetVideo, Findings, Layout, Part, Root
 from ipoke.data.discover import IgnoredFile
-from ipoke.errors import InputError
 
 LIST = "train.txt"
 ID = re.compile(r"(?:^|.*[/_])([0-9]+)[/_]([0-9]+)[/_]([0-9]+)$")

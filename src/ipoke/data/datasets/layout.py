@@ -5,10 +5,10 @@ import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from ipoke.core.errors import InputError
+from ipoke.core.files import reason
 from ipoke.data.clip_rows import Resize, Split
 from ipoke.data.discover import FoundVideo, IgnoredFile, find_in_folder
-from ipoke.errors import InputError
-from ipoke.files import reason
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,8 @@
 import re
 from pathlib import PurePosixPath
 
+from ipoke.core.errors import InputError
 from ipoke.data.datasets.layout import DatasetVideo, Findings, Layout, Part, Root
-from ipoke.errors import InputError
 
 VIDEOS = 27
 """Of 13 plants. Paper: Sec. 4.1."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 
+from ipoke.core.errors import InputError
 from ipoke.data.clip_rows import Split
 from ipoke.data.datasets.layout import DatasetVideo, Findings, Layout, Part, Root
 from ipoke.data.discover import IgnoredFile, check_matches, matches
-from ipoke.errors import InputError
 
 FOLDERS: Mapping[str, Split] = {"train": "train", "test": "test"}
 

@@ -1,0 +1,87 @@
+"""What a process that opens a file says of it: facts in JSON, and pixels; nothing that could run where it is read."""
+
+import json
+import struct
+from typing import Any, BinaryIO, Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+
+from ipoke.core.json_text import json_text
+
+LENGTHS = struct.Struct("<II")
+"""Bytes of the facts, bytes of the pixels."""
+START, END = b"S", b"E"
+COMMAND = struct.Struct("<cI")
+"""To a nursery: start a process, with so many bytes of request; or end the process of a number."""
+ANSWER = struct.Struct("<i")
+"""Of a nursery: the number of the process; or how it ended, as `os.waitstatus_to_exitcode` tells; at first its own."""
+LARGEST_FACTS = 4_000_000
+LARGEST_PIXELS = 3 * 64_000_000
+
+
+class Readable(Protocol):
+    """A buffered file, of which a read ends early only at its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Read so many bytes."""
+        ...
+
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Read as many bytes as the buffer holds; give how many there were."""
+        ...
+
+
+class GarbledError(Exception):
+    """The other side says what no side of ours would."""
+
+
+def write_message(file: BinaryIO, facts: dict[str, Any], pixels: UInt8[np.ndarray, "h w 3"] | None = None) -> None:
+    """Write one message."""
+    if pixels is not None:
+        facts = facts | {"shape": pixels.shape}
+    text = json_text(facts).encode()
+    file.write(LENGTHS.pack(len(text), 0 if pixels is None else pixels.nbytes) + text)
+    if pixels is not None:
+        file.write(np.ascontiguousarray(pixels).data)
+    file.flush()
+
+
+def read_message(file: Readable) -> tuple[dict[str, Any], UInt8[np.ndarray, "h w 3"] | None] | None:
+    """Read one message; None at the end, also where it comes in the middle of a message.
+
+    Raises:
+        GarbledError: Not a message, or a larger one than there are; the other side is not believed.
+    """
+    head = file.read(LENGTHS.size)
+    if len(head) < LENGTHS.size:
+        return None
+    text_bytes, pixel_bytes = LENGTHS.unpack(head)
+    if text_bytes > LARGEST_FACTS or pixel_bytes > LARGEST_PIXELS:
+        raise GarbledError(f"a message of {text_bytes} and {pixel_bytes} bytes")
+    text = file.read(text_bytes)
+    if len(text) < text_bytes:
+        return None
+    facts = _facts(text)
+    if not pixel_bytes:
+        return facts, None
+    pixels = np.empty(_shape(facts, pixel_bytes), np.uint8)
+    return (facts, pixels) if file.readinto(pixels.data) == pixel_bytes else None
+
+
+def _facts(text: bytes) -> dict[str, Any]:
+    try:
+        facts = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise GarbledError("facts that are not JSON") from error
+    if not isinstance(facts, dict):
+        raise GarbledError("facts that are not an object")
+    return facts
+
+
+def _shape(facts: dict[str, Any], pixel_bytes: int) -> tuple[int, int, int]:
+    match facts.get("shape"):
+        case [int(height), int(width), 3] if min(height, width) > 0 and 3 * height * width == pixel_bytes:
+            return height, width, 3
+        case other:
+            raise GarbledError(f"{pixel_bytes} bytes of shape {str(other)[:60]}")

@@ -1,0 +1,58 @@
+"""The most memory that a process takes, measured in processes of their own."""
+
+import resource
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from ipoke.core.settings import Recipe
+from ipoke.data.workers import in_order
+from ipoke.evaluation.bench import plain_way
+from ipoke.evaluation.bench.models import random_model
+from ipoke.evaluation.bench.ways import still_and_poke
+from ipoke.sampling.model import PokeModel, Precision, load
+
+
+class Sampling(NamedTuple):
+    """One clip of one model: that of a name, or one of random weights."""
+
+    model: str | Recipe
+    precision: Precision = "float32"
+    plain: bool = False
+
+
+def peak_mib(sampling: Sampling) -> float:
+    """Sample one clip in a new process, and say how much memory it took at most, MiB, PyTorch and model included."""
+    (found,) = in_order(_sample, [sampling], 1)
+    return found
+
+
+def _sample(sampling: Sampling) -> float:
+    model = _model(sampling)
+    x0, asked = still_and_poke(model.recipe.clip.size)
+    noise = model.latent_flow.base_noise([0])
+    with torch.no_grad():
+        if sampling.plain:
+            plain_way.sample(model, x0, asked, noise)
+        else:
+            model.decode(
+                model.latent_flow.approximate_latent(noise, model.condition(x0, asked)), x0, model.recipe.clip.frames
+            )
+    return _most_so_far()
+
+
+def _model(sampling: Sampling) -> PokeModel:
+    if isinstance(sampling.model, Recipe):
+        return random_model(sampling.model, sampling.precision)
+    return load(sampling.model, precision=sampling.precision)
+
+
+def _most_so_far() -> float:
+    status = Path("/proc/self/status")
+    if status.exists():
+        # The figure of getrusage would include the process that started this one.
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)

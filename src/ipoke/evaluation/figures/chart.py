@@ -1,0 +1,50 @@
+"""Charts with axes, by matplotlib, which is only needed here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ipoke.core.errors import InputError, printable
+from ipoke.data.images import write_png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#888888"
+"""Told apart by colour-blind people too (Okabe and Ito 2008)."""
+DPI = 160
+
+
+def require_matplotlib() -> None:
+    """See before long work whether its chart can be drawn.
+
+    Raises:
+        InputError: matplotlib is not installed.
+    """
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError as error:
+        raise InputError("figure: matplotlib is not installed; pip install 'ipoke[eval]'") from error
+
+
+def blank_chart(width: float, height: float) -> "Figure":
+    """Begin a chart of that many inches."""
+    require_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def write_chart(path: Path, chart: "Figure") -> None:
+    """Draw a chart to a PNG file, which appears whole or not at all."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    for text in chart.findobj():
+        if isinstance(text, Text):
+            # Names of models and folders are shown as they are, not read as formulas.
+            text.set(parse_math=False, text="\n".join(map(printable, text.get_text().split("\n"))))
+    canvas = FigureCanvasAgg(chart)
+    canvas.draw()
+    write_png(path, np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,0 +1,235 @@
+"""Fig. 6 of the paper: the residual of a clip, carried over to another picture in a similar pose."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+
+from ipoke.core.errors import InputError
+from ipoke.core.pixels import clip_from_frames
+from ipoke.data.clips import ClipSet
+from ipoke.data.images import write_png
+from ipoke.data.poke import Poke
+from ipoke.data.pokes import poke_map
+from ipoke.evaluation.figures.asking import check_fit, choose_questions, sampled_frames
+from ipoke.evaluation.figures.record import Made, write_record
+from ipoke.evaluation.figures.samples import strips_with_displacements
+from ipoke.evaluation.metrics.answer import measured_field, seeds_of
+from ipoke.evaluation.metrics.questions import is_simulated
+from ipoke.evaluation.metrics.statistics import Estimate, estimate, paired_difference
+from ipoke.sampling.model import PokeModel
+
+MOST_CANDIDATES = 2000
+"""Clips, spread over the split, whose first frames are looked through for a pose."""
+POSE_PX = 16
+"""Side of the grey pictures by which poses are compared where no keypoints are known."""
+SHARED = 0.75
+"""Share of the names of two pictures' keypoints, of all that either has, from which these can be compared."""
+MOVING_PX = 1.0
+"""Where at least one of the clips moves further, motions are compared."""
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How a clip starts."""
+
+    clip: int
+    video: str
+    grey: Float[np.ndarray, " p"]
+    """Coarse grey picture without its mean, grey levels."""
+    keypoints: Mapping[str, tuple[float, float]]
+    """(x, y) in px by name, known for simulated clips."""
+
+
+@dataclass(frozen=True)
+class Match:
+    """A pose and how near it is."""
+
+    pose: Pose
+    distance: float
+    rule: str
+
+
+def draw_transfer(
+    model: PokeModel,
+    clips: ClipSet,
+    out: Path,
+    *,
+    numbers: Sequence[int] | None = None,
+    most: int = 20,
+    strips: int = 4,
+    samples: int = 5,
+    seed: int = 0,
+    progress: Callable[[int, int], None],
+) -> Made:
+    """Write film strips (source, transferred, random residual) of the first ``strips`` clips, and numbers of all.
+
+    For each clip the nearest pose among other videos of the split is looked up (`nearest_pose`). The residual is that
+    of the posterior mean; the poke keeps its value and its place. Differs from the original, which samples the
+    posterior.
+
+    Raises:
+        InputError: Clips of another size than the model's, all of one video, or none that can be poked.
+    """
+    check_fit(model, clips)
+    questions = choose_questions(clips, numbers=numbers, most=most, seed=seed)
+    total = len(questions) + 1
+    progress(0, total)
+    poses = read_poses(clips)
+    progress(1, total)
+    files, rows = [], []
+    for done, question in enumerate(questions, 1):
+        pokes, source = question.first_pokes(), clips.clip(question.clip)
+        match = nearest_pose(_pose(clips, question.clip), poses)
+        target = clips.clip(match.pose.clip)
+        transferred = model.transfer(source, target[0], pokes)[0]
+        random = sampled_frames(model, target, [pokes], [seeds_of(seed, question.clip, samples)])[0]
+        shown = np.stack([source, transferred, *random])
+        fields = [measured_field(clip) for clip in shown]
+        rows.append(
+            {
+                "clip": question.clip,
+                "poke": list(question.pokes[0]),
+                "target_clip": match.pose.clip,
+                "pose_distance": match.distance,
+                "pose_rule": match.rule,
+                **round_trip(model, source, pokes),
+                **motion_differences(fields[0], fields[1], fields[2:]),
+            }
+        )
+        if done <= strips:
+            files.append(out / f"transfer-clip-{question.clip:05d}.png")
+            titles = ["source clip", "its residual\non another\npicture", "a random\nresidual on it"]
+            write_png(files[-1], strips_with_displacements(shown[:3], fields[:3], [pokes] * 3, titles))
+        progress(done + 1, total)
+    metrics = _metrics(rows)
+    settings = {
+        "numbers": list(numbers or []),
+        "most": most,
+        "samples": samples,
+        "candidates": len(poses),
+        "moving_px": MOVING_PX,
+        "latent": "posterior mean",
+    }
+    files.append(out / "transfer.json")
+    write_record(files[-1], "transfer", [model], clips, seed=seed, settings=settings, metrics=metrics, rows=rows)
+    return Made(files, metrics)
+
+
+def read_poses(clips: ClipSet) -> list[Pose]:
+    """Read how the clips of a split start, or `MOST_CANDIDATES` of them.
+
+    Raises:
+        InputError: All are of one video.
+    """
+    chosen = np.unique(np.linspace(0, len(clips) - 1, min(MOST_CANDIDATES, len(clips))).round().astype(int))
+    poses = [_pose(clips, int(number)) for number in chosen]
+    if len({pose.video for pose in poses}) < 2:
+        raise InputError(f"{clips.folder}: holds one video in this split, expected another to transfer to")
+    return poses
+
+
+def nearest_pose(source: Pose, poses: Sequence[Pose]) -> Match:
+    """Find the pose of another video that is nearest.
+
+    By keypoints where they are known: the mean distance of those of the same name, px, among pictures that share at
+    least three quarters of all names that either has. Elsewhere, and where no picture shares as many, by the root mean
+    square difference of grey pictures of 16 px without their means, grey levels. Paper: Sec. 4.2 says "similar
+    articulation"; the original takes the sum of the distances of 16 joints.
+
+    Raises:
+        ValueError: There is no pose of another video.
+    """
+    others = [pose for pose in poses if pose.video != source.video]
+    if not others:
+        raise ValueError("nearest pose: got poses of one video, expected another")
+    comparable = [pose for pose in others if _likeness_of_names(source, pose) >= SHARED]
+    if comparable:
+        distances = [_keypoint_distance(source, pose) for pose in comparable]
+        rule, others = "mean distance of keypoints of the same name, px", comparable
+    else:
+        distances = [float(np.sqrt(np.mean((source.grey - pose.grey) ** 2))) for pose in others]
+        rule = f"difference of grey pictures of {POSE_PX} px, grey levels"
+    best = int(np.argmin(distances))
+    return Match(others[best], distances[best], rule)
+
+
+@torch.no_grad()
+def round_trip(model: PokeModel, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> dict[str, float]:
+    """Go from the latent of a clip to its residual and back; errors in parts of the latent's size."""
+    frames = clip_from_frames(clip)[None].to(model.device)
+    maps = torch.from_numpy(poke_map(pokes, model.size, model.recipe.pokes.patch))[None].to(model.device)
+    z, _ = model.encode(frames)
+    cond = model.condition(frames[:, 0], maps)
+    residual, _ = model.to_residual(z, cond)
+    error = model.to_latent(residual, cond) - z
+    return {
+        "round_trip_error": float(error.abs().max() / z.abs().max()),
+        "round_trip_error_rms": float(error.square().mean().sqrt() / z.square().mean().sqrt()),
+    }
+
+
+def motion_differences(
+    source: Float32[np.ndarray, "2 s s"],
+    transferred: Float32[np.ndarray, "2 s s"],
+    random: Sequence[Float32[np.ndarray, "2 s s"]],
+) -> dict[str, float]:
+    """Compare the motion of a source clip with that of a transfer and of random samples, px.
+
+    The mean distance of the end points of tracks that start at the same place, over all places that move further than
+    1 px in the source, the transfer or any sample: the same places for all.
+    """
+    fields = np.stack([source, transferred, *random])
+    moving = np.hypot(fields[:, 0], fields[:, 1]).max(0) > MOVING_PX
+    if not moving.any():
+        return {"motion_difference_px_transferred": 0.0, "motion_difference_px_random": 0.0}
+    distances = [float(np.hypot(*(field - source))[moving].mean()) for field in fields[1:]]
+    return {
+        "motion_difference_px_transferred": distances[0],
+        "motion_difference_px_random": float(np.mean(distances[1:])),
+    }
+
+
+def _metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:
+    transferred, random = (
+        [row[f"motion_difference_px_{which}"] for row in rows] for which in ("transferred", "random")
+    )
+    return {
+        "round_trip_error": estimate([row["round_trip_error"] for row in rows], ""),
+        "round_trip_error_rms": estimate([row["round_trip_error_rms"] for row in rows], ""),
+        "motion_difference_px_transferred": estimate(transferred, "px"),
+        "motion_difference_px_random": estimate(random, "px"),
+        "motion_difference_px_transferred_minus_random": paired_difference(transferred, random, "px"),
+    }
+
+
+def _pose(clips: ClipSet, number: int) -> Pose:
+    first = clips.clip(number)[0]
+    grey = cv2.resize(cv2.cvtColor(first, cv2.COLOR_RGB2GRAY), (POSE_PX, POSE_PX), interpolation=cv2.INTER_AREA)
+    keypoints: dict[str, tuple[float, float]] = {}
+    if is_simulated(clips):
+        places = clips.numbers(number, "keypoints", clips.frames + 1, None, 2)[0].tolist()
+        names = clips.extras(number).get("keypoint_names", np.empty(0))
+        if names.shape != (len(places),):
+            raise InputError(f"{clips.folder}: clip {number} does not name its keypoints; write the set again")
+        named = zip(map(str, names.tolist()), places, strict=True)
+        # What was poked is a point of its own in each clip, not a part that others have as well.
+        keypoints = {name: (place[0], place[1]) for name, place in named if name != "poked"}
+    grey = grey.astype(np.float64)
+    return Pose(number, clips.row(number).source.video, (grey - grey.mean()).ravel(), keypoints)
+
+
+def _likeness_of_names(a: Pose, b: Pose) -> float:
+    either = a.keypoints.keys() | b.keypoints.keys()
+    return len(a.keypoints.keys() & b.keypoints.keys()) / len(either) if either else 0.0
+
+
+def _keypoint_distance(a: Pose, b: Pose) -> float:
+    shared = sorted(a.keypoints.keys() & b.keypoints.keys())
+    difference = np.array([a.keypoints[name] for name in shared]) - np.array([b.keypoints[name] for name in shared])
+    return float(np.hypot(difference[:, 0], difference[:, 1]).mean())

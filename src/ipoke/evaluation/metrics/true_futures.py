@@ -1,0 +1,131 @@
+"""True futures: what else could have happened after a poke, known for simulated clips; and points to follow in any."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float, Float32, UInt8
+
+from ipoke.core.errors import InputError
+from ipoke.data.clips import ClipSet
+from ipoke.data.poke import Poke
+from ipoke.data.tracks import tracks
+from ipoke.evaluation.metrics.questions import is_simulated
+from ipoke.scenes.scene import Scene, SceneClip
+from ipoke.scenes.writing import index_of_source, scene_of_clip
+
+OTHER_STREAM = 0x07E8
+"""Keeps the pokes of false futures apart from other random numbers."""
+LIKENESS = 5.0
+"""Mean difference in grey levels up to which a simulated still and its stored, compressed frame are the same."""
+
+
+@dataclass(frozen=True)
+class Futures:
+    """Futures of one poke on one still; px, points (x, y)."""
+
+    frames: UInt8[np.ndarray, "n t h w 3"]
+    """Frame 0 of each is the still."""
+    keypoints: Float32[np.ndarray, "n t k 2"]
+    """Exact."""
+    optical_flow: Float32[np.ndarray, "n 2 h w"]
+    """Exact, from frame 0 to the last."""
+
+
+@dataclass(frozen=True)
+class TrueFutures:
+    """Two independent sets of futures of a clip's poke. The stored clip is a further future, in neither."""
+
+    poke: Poke
+    """The poke that moved the stored clip."""
+    keypoint_names: tuple[str, ...]
+    """The last one, ``poked``, is the material point under the poke."""
+    truths: Futures
+    """What samples are compared with."""
+    oracle: Futures
+    """What a perfect model would sample."""
+
+
+def true_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> TrueFutures:
+    """Simulate what else could have happened in a clip of a simulated set: ``n`` truths and ``n`` for the oracle.
+
+    A future depends on the seed, the clip and its number among its like alone, so the first ones do not depend on
+    ``n``. None is left out.
+
+    Raises:
+        InputError: The simulator did not make the set, or another version of it did; or ``n`` is less than 1.
+    """
+    if n < 1:
+        raise InputError(f"true futures: got {n}, expected at least 1")
+    scene, poke = _scene_of(clips, index)
+    played = scene.true_futures(poke, 2 * n, seed=seed, frames=clips.frames)
+    return TrueFutures(poke, played[0].keypoint_names, _collected(played[::2]), _collected(played[1::2]))
+
+
+def other_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> Futures:
+    """Simulate what happens to the still of a clip under ``n`` other pokes, a false future of the clip's poke each.
+
+    Raises:
+        InputError: As `true_futures`.
+    """
+    scene, _ = _scene_of(clips, index)
+    rng = np.random.default_rng([OTHER_STREAM, seed, index])
+    seeds = rng.integers(2**32, size=n)
+    return _collected([scene.play(scene.draw_poke(rng), future_seed=int(one), frames=clips.frames) for one in seeds])
+
+
+def followed_points(
+    frames: UInt8[np.ndarray, "t h w 3"], points: Float[np.ndarray, "k 2"]
+) -> Float32[np.ndarray, "t k 2"]:
+    """Find where points of frame 0 are in every frame, px, followed from neighbour to neighbour (`tracks`).
+
+    Displacements are interpolated between pixels; a point outside the picture moves as its nearest pixel does. Quick
+    rather than exact: what it gets wrong it gets wrong in samples and true futures alike.
+    """
+    start = np.asarray(points, np.float32)
+    x, y = start.T[:, None].copy()
+    moved = [
+        cv2.remap(field.transpose(1, 2, 0), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0]
+        for field in tracks(frames)
+    ]
+    return start + np.stack([np.zeros_like(start), *moved])
+
+
+def grid_points(size: int, step: int = 8) -> Float32[np.ndarray, "k 2"]:
+    """Spread points evenly over a square picture, ``step`` px apart and row by row: for clips with one known future.
+
+    Raises:
+        ValueError: The step is not from 1 to the size.
+
+    >>> grid_points(16).tolist()
+    [[3.5, 3.5], [11.5, 3.5], [3.5, 11.5], [11.5, 11.5]]
+    """
+    if not 1 <= step <= size:
+        raise ValueError(f"grid: got step {step}, expected 1 to {size} px")
+    count = size // step
+    line = (size - 1) / 2 + step * (np.arange(count) - (count - 1) / 2)
+    return np.stack(np.meshgrid(line, line), -1).reshape(-1, 2).astype(np.float32)
+
+
+def _scene_of(clips: ClipSet, index: int) -> tuple[Scene, Poke]:
+    seed = clips.settings.origin.get("seed")
+    if not is_simulated(clips) or not isinstance(seed, int):
+        raise InputError(f"{clips.folder}: not a simulated set, so one future of each clip is known; use ipoke scenes")
+    try:
+        number = index_of_source(clips.row(index).source.id)
+    except ValueError as error:
+        raise InputError(f"{clips.folder}: {error}; write the set again with ipoke scenes") from error
+    scene, poke = scene_of_clip(seed, number, clips.size)
+    asked = (poke.x, poke.y, poke.dx, poke.dy)
+    difference = np.abs(scene.still.astype(np.float32) - clips.clip(index)[0]).mean()
+    if difference > LIKENESS or not np.allclose(asked, clips.numbers(index, "poke", 4), atol=1e-3):
+        raise InputError(
+            f"{clips.folder}: clip {index} is not what this version simulates, so its other futures are not known; "
+            "write the set again with ipoke scenes"
+        )
+    return scene, poke
+
+
+def _collected(played: list[SceneClip]) -> Futures:
+    parts = zip(*((clip.frames, clip.keypoints, clip.optical_flow) for clip in played), strict=True)
+    return Futures(*(np.stack(part) for part in parts))

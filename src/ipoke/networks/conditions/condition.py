@@ -1,0 +1,64 @@
+"""Phi_x0 and Phi_c side by side: all that the latent flow is told."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ipoke.core.settings import ConditionEncoderSettings, Recipe
+from ipoke.networks.conditions.condition_encoder import ConditionEncoder
+from ipoke.networks.nn.shrink import shrunk, shrunk_pokes
+
+
+class ConditionEncoders(nn.Module):
+    """Two separate networks for the source frame and the pokes, concatenated, image first. Paper: Sec. 3.2."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__()
+        self.poke_settings, self.shrink = recipe.poke_encoder, recipe.shrink
+        self.image = ConditionEncoder(recipe.image_encoder, inputs=3)
+        self.poke = ConditionEncoder(recipe.poke_encoder, inputs=poke_channels(recipe.poke_encoder))
+        self.channels = recipe.image_encoder.widths[-1] + recipe.poke_encoder.widths[-1]
+
+    def encode_image(self, source: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k 8 8"]:
+        """Encode source frames in [-1, 1]."""
+        return self.image(shrunk(source, self.shrink))
+
+    def encode_pokes(
+        self, poke_map: Float[Tensor, "b 2 s s"], source: Float[Tensor, "b 3 s s"]
+    ) -> Float[Tensor, "b k 8 8"]:
+        """Encode poke maps (px), with the source frame and where it was poked beside them, as the recipe says."""
+        return self.poke(poke_inputs(self.poke_settings, poke_map, source, self.shrink))
+
+    def forward(
+        self,
+        source: Float[Tensor, "b 3 s s"],
+        poke_map: Float[Tensor, "b 2 s s"],
+    ) -> Float[Tensor, "b k 8 8"]:
+        """Encode source frames in [-1, 1] and poke maps in px."""
+        return torch.cat([self.encode_image(source), self.encode_pokes(poke_map, source)], 1)
+
+
+def poke_channels(settings: ConditionEncoderSettings) -> int:
+    """Count the channels that a poke encoder sees."""
+    return 2 + 3 * settings.sees_source + settings.sees_poked
+
+
+def poke_inputs(
+    settings: ConditionEncoderSettings,
+    poke_map: Float[Tensor, "b 2 s s"],
+    source: Float[Tensor, "b 3 s s"],
+    shrink: int,
+) -> Float[Tensor, "b c s2 s2"]:
+    """Put poke maps (px), the source frame and where it was poked one above the other, as far as the recipe says."""
+    poke_map = shrunk_pokes(poke_map, shrink)
+    inputs = [poke_map]
+    if settings.sees_source:
+        inputs.append(shrunk(source, shrink))
+    if settings.sees_poked:
+        inputs.append(poked_places(poke_map))
+    return torch.cat(inputs, 1)
+
+
+def poked_places(poke_map: Float[Tensor, "b 2 s s"]) -> Float[Tensor, "b 1 s s"]:
+    """Mark where a map was poked or pinned."""
+    return (poke_map != 0).any(1, keepdim=True).to(poke_map.dtype)

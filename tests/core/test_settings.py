@@ -1,0 +1,158 @@
+import tomllib
+
+import pytest
+from pydantic import ValidationError
+
+from ipoke.core.errors import InputError
+from ipoke.core.runs import settings_toml
+from ipoke.core.settings import Recipe, load_recipe, parse_recipe, recipe_names, suggestion
+
+
+def test_the_shipped_recipes_are_found():
+    assert {"lean-64", "tiny-64"} <= set(recipe_names())
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_shipped_recipe_loads_and_comes_back_from_its_settings(name, tmp_path):
+    recipe = load_recipe(name)
+    assert recipe.name == name
+    assert parse_recipe(tomllib.loads(settings_toml(recipe)), "text") == recipe
+    file = tmp_path / "settings.toml"
+    file.write_text(settings_toml(recipe), encoding="utf-8")
+    assert load_recipe(str(file)) == recipe
+
+
+def test_settings_with_overrides_come_back_too(tmp_path):
+    overrides = [
+        "train.autoencoder.learning_rate=1e-9",
+        "autoencoder_losses.frames_per_step=3",
+        'autoencoder_losses.perceptual_weights="a \\"b\\" ü \U0001f600 \\\\ c"',
+        "augment.hue=[-0.5, 0.25]",
+        "clip_decoder.spectral_norm=true",
+    ]
+    recipe = load_recipe("lean-64", overrides)
+    assert recipe.autoencoder_losses.perceptual_weights == 'a "b" ü \U0001f600 \\ c'
+    file = tmp_path / "settings.toml"
+    file.write_text(settings_toml(recipe), encoding="utf-8")
+    assert load_recipe(str(file)) == recipe
+    assert parse_recipe(tomllib.loads(settings_toml(Recipe())), "text") == Recipe()
+
+
+def test_overrides_win_and_leave_the_rest_alone():
+    plain = load_recipe("tiny-64")
+    changed = load_recipe("tiny-64", ["train.seed=7", "name=mine", "clip.frames = 5", "latent_flow.steps=[1, 2, 3]"])
+    assert (changed.train.seed, changed.name, changed.clip.frames) == (7, "mine", 5)
+    assert changed.latent_flow.steps == (1, 2, 3)
+    assert changed.train.autoencoder == plain.train.autoencoder
+    assert changed.latent_flow.model_copy(update={"steps": plain.latent_flow.steps}) == plain.latent_flow
+    assert load_recipe("tiny-64", ["train.seed=7", "train.seed=8"]).train.seed == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "location", "meant"),
+    [
+        ("latent_chanels=8", "latent_chanels", "latent_channels"),
+        ("train.sede=1", "train.sede", "seed"),
+        ("train.autoencoder.clps=1", "train.autoencoder.clps", "clips"),
+        ("clip_decoder.ouput=paint", "clip_decoder.ouput", "output"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_a_suggestion(override, location, meant):
+    with pytest.raises(InputError) as caught:
+        load_recipe("tiny-64", [override])
+    message = str(caught.value)
+    assert f"unknown key {location} (did you mean {meant}?)" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("train.autoencoder.batch=0", "train.autoencoder.batch: got 0"),
+        ("train.autoencoder.learning_rate=-1.0", "train.autoencoder.learning_rate: got -1.0"),
+        ("train.autoencoder.learning_rate=nan", "train.autoencoder.learning_rate: got nan"),
+        ("autoencoder_losses.kl=inf", "autoencoder_losses.kl: got inf"),
+        ("pokes.zero_poke_fraction=1.5", "pokes.zero_poke_fraction: got 1.5"),
+        ("train.seed=-1", "train.seed: got -1"),
+        ("clip.size=100", "clip.size: got 100"),
+        ("train.latent_flow.schedule=cosinus", "train.latent_flow.schedule: got 'cosinus'"),
+        ("latent_channels=many", "latent_channels: got 'many'"),
+        ("train=3", "train: got 3"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_and_named(override, said):
+    with pytest.raises(InputError) as caught:
+        load_recipe("tiny-64", [override])
+    assert said in str(caught.value)
+    assert str(caught.value).startswith("recipe tiny-64: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["clip.size=128"], "clip_encoder.strides: end on a 16 x 16 grid at 128 px"),
+        (["clip_encoder.strides=[[2,2,2],[1,2,2],[2,2,2],[1,2,2]]"], "end on a 4 x 4 grid"),
+        (["clip_encoder.strides=[[2,2,4],[1,2,2],[2,2,2],[1,1,1]]"], "got 2 by 4, expected square strides"),
+        (["clip_encoder.widths=[8, 16, 16]"], "clip_encoder: widths and strides differ in length"),
+        (["clip_decoder.widths=[8, 8]"], "clip_decoder.widths: 1 doublings, expected 3"),
+        (["clip_decoder.source_widths=[8, 8]"], "clip_decoder: widths and source_widths differ in length"),
+        (["image_encoder.widths=[8, 16, 16, 16]"], "image_encoder.widths: 4 doublings, expected 3"),
+        (["poke_encoder.widths=[8]"], "poke_encoder.widths: 1 doublings, expected 3"),
+        (["image_encoder.decoder_widths=[8]"], "image_encoder.decoder_widths: 1 doublings, expected 3"),
+        (["poke_encoder.decoder_widths=[8, 8, 8, 8]"], "poke_encoder.decoder_widths: 4 doublings, expected 3"),
+        (["latent_flow.steps=[1, 1]"], "latent_flow.steps: 2 levels need latent_channels divisible by a factor"),
+        (["clip_encoder.sees_tracks=false"], "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks"),
+        (["pokes.patch=4"], "pokes.patch: got 4, expected an odd number of px"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(overrides, said):
+    with pytest.raises(InputError) as caught:
+        load_recipe("tiny-64", overrides)
+    assert said in str(caught.value)
+
+
+def test_an_override_must_name_a_key_and_a_value():
+    with pytest.raises(InputError, match="expected key=value"):
+        load_recipe("tiny-64", ["train.seed"])
+    with pytest.raises(InputError, match="name is a value, not a table"):
+        load_recipe("tiny-64", ["name.first=1"])
+
+
+def test_a_recipe_that_is_not_there_or_not_toml_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"did you mean lean-64\?"):
+        load_recipe("laen-64")
+    with pytest.raises(InputError, match="cannot read this recipe"):
+        load_recipe(str(tmp_path / "none.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_text("name = ", encoding="utf-8")
+    with pytest.raises(InputError, match="not valid TOML"):
+        load_recipe(str(broken))
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="cannot read this recipe"):
+        load_recipe(str(broken))
+    with pytest.raises(InputError, match=r"got 'elsewhere'|valid dictionary"):
+        parse_recipe("elsewhere", "somewhere")  # ty: ignore[invalid-argument-type]
+
+
+def test_a_recipe_is_frozen():
+    with pytest.raises(ValidationError):
+        load_recipe("tiny-64").latent_channels = 3  # ty: ignore[invalid-assignment]
+
+
+def test_suggestions_are_only_made_where_something_is_near():
+    assert suggestion("sede", ["seed", "clips"]) == " (did you mean seed?)"
+    assert suggestion("zzz", ["seed", "clips"]) == ""
+
+
+def test_a_painting_decoder_needs_no_widths_for_the_source():
+    assert load_recipe("tiny-64", ["clip_decoder.output=paint", "clip_decoder.source_widths=[]"])
+    with pytest.raises(InputError, match=r"clip_decoder\.output: got 'warp'"):
+        load_recipe("tiny-64", ["clip_decoder.output=warp"])
+
+
+def test_a_method_is_one_of_those_that_are_known():
+    assert load_recipe("lean-64").method == "ipoke"
+    assert load_recipe("lean-64", ["method=cvae"]).method == "cvae"
+    with pytest.raises(InputError, match=r"method: got 'vae'.*'ipoke', 'cvae'"):
+        load_recipe("lean-64", ["method=vae"])

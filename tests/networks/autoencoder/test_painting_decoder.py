@@ -1,0 +1,14 @@
+import torch
+from decoders import inputs, learned
+
+from ipoke.networks.autoencoder.spade_decoder import PaintingDecoder
+
+
+def test_every_pixel_is_painted():
+    autoencoder, (z, source) = learned("paint"), inputs()
+    assert isinstance(autoencoder.decoder, PaintingDecoder)
+    decoded = autoencoder.decode(z, source, 3)
+    assert torch.equal(decoded.clip, decoded.paint)
+    assert decoded.motion is None
+    assert decoded.origin is None
+    assert decoded.shown is None
