@@ -1,13 +1,16 @@
-"""What is said of versions in one place holds in the others: bounds, tested versions, lowest versions, hashes."""
+"""Versions agree wherever they are written: the package's own, and its dependencies' bounds, tested and lowest versions."""
 
 import re
 import tomllib
+from importlib import resources
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
+
+from ipoke import __version__
 
 PROJECT = Path(__file__).parents[1]
 TESTED, LOWEST = "constraints.txt", "constraints-lowest.txt"
@@ -59,6 +62,15 @@ def locked(text: str) -> dict[str, list[tuple[Version, int]]]:
         name, version = block.split()[0].split("==")
         found.setdefault(canonicalize_name(name), []).append((Version(version), block.count("--hash=sha256:")))
     return found
+
+
+def test_the_package_has_one_version() -> None:
+    assert tomllib.loads(text_of("pyproject.toml"))["project"]["version"] == __version__
+    assert f"\nversion: {__version__}\n" in text_of("CITATION.cff")
+
+
+def test_the_package_is_typed() -> None:
+    assert resources.files("ipoke").joinpath("py.typed").is_file()
 
 
 def test_bounds_tested_and_lowest_versions_agree() -> None:
