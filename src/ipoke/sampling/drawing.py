@@ -152,10 +152,7 @@ def does_not_come_back(sample: int) -> InputError:
 
 def stacked(of_each: Sequence[list[Modulation]]) -> list[Modulation]:
     """Put what depends on single stills into one batch, level by level."""
-    return [
-        Modulation(*(torch.cat(parts) for parts in zip(*of_level, strict=True)))
-        for of_level in zip(*of_each, strict=True)
-    ]
+    return [Modulation.cat(of_level) for of_level in zip(*of_each, strict=True)]
 
 
 def finite(drawn: Drawn | InputError) -> Drawn:

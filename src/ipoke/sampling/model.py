@@ -33,7 +33,6 @@ from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.bijections.coupling import AffineCoupling
 from ipoke.networks.conditions.condition import ConditionEncoders
 from ipoke.networks.latent_flow import LatentFlow
-from ipoke.networks.nn.spade import Modulation
 from ipoke.sampling.drawing import Drawing, Wanted, finite
 from ipoke.sampling.motion_correlation import PULLS, Networks, affinity_map, draw_pulls
 from ipoke.sampling.open_picture import OpenPicture
@@ -188,13 +187,13 @@ class PokeModel(nn.Module):
         drawing, wanted = Drawing(self.autoencoder, self.latent_flow, self.frames), []
         for i, (asked, of_one) in enumerate(zip(pokes, seeds, strict=True)):
             here, cond = source[i : i + 1], conds[i : i + 1]
-            known = [Modulation(*(part[i : i + 1] for part in one)) for one in of_sources]
+            known = [one.rows(slice(i, i + 1)) for one in of_sources]
             gain = drawing.gain(asked, cond, here, known) if self.reaches and asked else None
             r = self.latent_flow.residuals(list(of_one), cond, self.spread)
             redraw = functools.partial(self._redrawn, of_one)
             wanted.append(Wanted(r, tuple(asked), cond, gain, here, known, self.frames, redraw=redraw))
         drawn = drawing.together(wanted)
-        modulations = [Modulation(*(part.repeat_interleave(samples, 0) for part in one)) for one in of_sources]
+        modulations = [one.repeat_interleave(samples) for one in of_sources]
         states = torch.cat([finite(one).states for one in drawn])
         decoded = self.autoencoder.decode_states(states, source.repeat_interleave(samples, 0), modulations)
         shape = len(source), samples

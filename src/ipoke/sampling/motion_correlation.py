@@ -18,7 +18,6 @@ from ipoke.engine.ranges import in_ranges
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.conditions.condition import ConditionEncoders
 from ipoke.networks.latent_flow import LatentFlow
-from ipoke.networks.nn.spade import Modulation
 from ipoke.networks.round_trip import comes_back
 
 PULLS = 128
@@ -122,7 +121,7 @@ def _sampler_of(
         z = latent_flow.approximate_latent(r, cond)
         if not comes_back(latent_flow, r, z, cond).all():
             raise InputError("affinity: a residual does not come back from its latent; take another seed")
-        repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in modulations]
+        repeated = [one.expand(count) for one in modulations]
         decoded = autoencoder.decode(z, stills, frames, only=[frames - 1], modulations=repeated)
         lasts = frames_from_clip(decoded.clip[:, 0].clamp(-1, 1))
         fields = np.empty((count, 2, size, size), np.float32)

@@ -276,7 +276,7 @@ class OpenPicture:
 
     def _decode(self, states: Float[Tensor, "n t c h w"]) -> DecodedFrames:
         count = len(states)
-        repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in self._of_source()]
+        repeated = [one.expand(count) for one in self._of_source()]
         return self._autoencoder.decode_states(states, self._source.expand(count, -1, -1, -1), repeated)
 
 

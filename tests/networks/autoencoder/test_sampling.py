@@ -13,7 +13,6 @@ from ipoke.networks.autoencoder import clip_autoencoder, latent_rollout
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.autoencoder.latent_rollout import LatentRollout
 from ipoke.networks.autoencoder.warp_decoder import MovingDecoder
-from ipoke.networks.nn.spade import Modulation
 from ipoke.sampling.model import PokeModel, bundled_still, load
 from tiny import tiny_recipe
 
@@ -82,7 +81,7 @@ def test_the_prepared_moving_decoder_is_the_moving_decoder(threads, frames):
             shared = autoencoder.modulations(source)
             found = [autoencoder.decode(z, source, frames, modulations=given) for given in (None, shared)]
             one = autoencoder.modulations(source[:1])
-            repeated = [Modulation(*(part.expand(3, -1, -1, -1) for part in given)) for given in one]
+            repeated = [given.expand(3) for given in one]
             of_one = autoencoder.decode(z, source[:1].expand(3, -1, -1, -1), frames, modulations=repeated)
     finally:
         torch.set_num_threads(before)

@@ -59,3 +59,16 @@ def test_the_modulation_is_read_off_the_picture_with_its_corners_aligned():
     torch.testing.assert_close(modulation.scale, spade.scale(hidden))
     torch.testing.assert_close(modulation.shift, spade.shift(hidden))
     assert not torch.allclose(modulation.scale, modulation.shift)
+
+
+def test_pictures_of_a_modulation_are_selected_repeated_and_joined():
+    spade, (source, x) = make(), inputs()
+    whole = spade.modulation(source, 8)
+    of_each = [whole.rows(slice(i, i + 1)) for i in range(len(source))]
+    for index, one in enumerate(of_each):
+        frames = x[4 * index : 4 * index + 4]
+        torch.testing.assert_close(spade(frames, one), spade(x, whole)[4 * index : 4 * index + 4])
+        torch.testing.assert_close(spade(frames, one.expand(4)), spade(frames, one))
+    for joined, expected in zip(Modulation.cat(of_each), whole, strict=True):
+        torch.testing.assert_close(joined, expected, rtol=0, atol=0)
+    torch.testing.assert_close(spade(x, whole.repeat_interleave(4)), spade(x, whole))

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from ipoke.evaluation.bench import plain_way
-from ipoke.networks.nn.spade import Modulation
 from ipoke.sampling.model import PokeModel, Precision
 
 if TYPE_CHECKING:
@@ -95,7 +94,7 @@ def as_we_do(name: str, model: PokeModel, precision: Precision) -> Way:
     def decode(states: Tensor) -> Tensor:
         count = len(states)
         modulations = model.autoencoder.modulations(x0)
-        repeated = [Modulation(*(part.expand(count, -1, -1, -1) for part in one)) for one in modulations]
+        repeated = [one.expand(count) for one in modulations]
         return model.autoencoder.decode_states(states, x0.expand(count, -1, -1, -1), repeated).clip
 
     steps = (

@@ -89,7 +89,7 @@ class ClipAutoencoder(nn.Module):
         if not isinstance(self.decoder, MovingDecoder):
             raise ValueError("motion: got a decoder that paints, expected one that moves")
         known = modulations or self.decoder.modulations(source)
-        of_each = [Modulation(*(part.expand(len(z), -1, -1, -1) for part in one)) for one in known]
+        of_each = [one.expand(len(z)) for one in known]
         return self.decoder.motion(self.rollout(z, frames)[:, only], of_each)
 
     def decode_states(

@@ -66,7 +66,7 @@ class FastMovingDecoder:
         said = torch.empty(batch, frames, side, side, 8)
         coarse = torch.empty(batch, frames, 3, side // 2, side // 2)
         for samples, times in _parts(batch, frames):
-            own = [Modulation(*(part[samples] for part in one)) for one in modulations]
+            own = [one.rows(samples) for one in modulations]
             given = states[samples, times].to(self._precision)
             fine, wide = (part.unflatten(0, given.shape[:2]) for part in self._networks.say(given, own))
             said[samples, times], coarse[samples, times] = fine.permute(0, 1, 3, 4, 2), wide

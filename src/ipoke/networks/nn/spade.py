@@ -1,5 +1,6 @@
 """Spatially adaptive normalisation (SPADE): a picture sets scale and shift of every feature, place by place."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,6 +16,24 @@ class Modulation(NamedTuple):
 
     scale: Float[Tensor, "b c h w"]
     shift: Float[Tensor, "b c h w"]
+
+    def rows(self, chosen: slice) -> "Modulation":
+        """Select some of the pictures."""
+        return Modulation(self.scale[chosen], self.shift[chosen])
+
+    def expand(self, batch: int) -> "Modulation":
+        """Use the one picture for a whole batch, without a copy."""
+        return Modulation(self.scale.expand(batch, -1, -1, -1), self.shift.expand(batch, -1, -1, -1))
+
+    def repeat_interleave(self, times: int) -> "Modulation":
+        """Repeat each picture, for samples that lie picture after picture."""
+        return Modulation(self.scale.repeat_interleave(times, 0), self.shift.repeat_interleave(times, 0))
+
+    @staticmethod
+    def cat(modulations: Sequence["Modulation"]) -> "Modulation":
+        """Join the pictures of several modulations of one layer into one batch."""
+        scales, shifts = zip(*modulations, strict=True)
+        return Modulation(torch.cat(scales), torch.cat(shifts))
 
 
 class Spade(nn.Module):

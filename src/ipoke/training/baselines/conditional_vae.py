@@ -13,7 +13,6 @@ from ipoke.networks.autoencoder.clip_autoencoder import make_decoder
 from ipoke.networks.autoencoder.clip_encoder import ClipEncoder, sample_posterior
 from ipoke.networks.autoencoder.generated import Generated
 from ipoke.networks.autoencoder.latent_rollout import GruRollout
-from ipoke.networks.nn.spade import Modulation
 from ipoke.training.baselines.baseline import Baseline, kl_ramp, noise_of
 from ipoke.training.baselines.poke_code import PokeCode
 
@@ -57,10 +56,7 @@ class ConditionalVae(Baseline):
         z = noise_of(seeds, (self.recipe.latent_channels, LATENT_SIDE, LATENT_SIDE)).to(source.device)
         code = self.poke_code(poke_map, source).float()
         states = self._roll_out(z, code.repeat_interleave(samples, 0))
-        modulations = [
-            Modulation(*(part.repeat_interleave(samples, 0) for part in one))
-            for one in self.decoder.modulations(source)
-        ]
+        modulations = [one.repeat_interleave(samples) for one in self.decoder.modulations(source)]
         clips = self.decoder(states, source.repeat_interleave(samples, 0), modulations).clip
         return clips.unflatten(0, (len(source), samples))
 

@@ -15,7 +15,6 @@ from ipoke.networks.autoencoder.generated import Generated
 from ipoke.networks.conditions.condition_encoder import ConditionEncoder
 from ipoke.networks.nn.conv_gru import ConvGRU
 from ipoke.networks.nn.shrink import shrunk
-from ipoke.networks.nn.spade import Modulation
 from ipoke.training.baselines.baseline import Baseline, kl_ramp, noise_of
 
 KL_WEIGHT = 2e-3
@@ -88,9 +87,7 @@ class StochasticRecurrent(Baseline):
             prior = _gaussian(self.prior, states[-1])
             states = self.gru(prior.mean + (0.5 * prior.logvar).exp() * of_step, states)
             tops.append(states[-1])
-        modulations = [
-            Modulation(*(part.repeat_interleave(samples, 0) for part in one)) for one in self.decoder.modulations(last)
-        ]
+        modulations = [one.repeat_interleave(samples) for one in self.decoder.modulations(last)]
         given = last.repeat_interleave(samples, 0)
         clips = self.decoder(torch.stack(tops, 1), given, modulations).clip
         return torch.cat([given[:, None], clips], 1).unflatten(0, (len(last), samples))
