@@ -1,4 +1,4 @@
-"""A server of its own, a real browser, and somebody who uses the page."""
+"""Fixtures: a server in its own process, a real browser, and a visitor who uses the page."""
 
 import json
 import os
@@ -25,7 +25,7 @@ PATIENCE_MS = 30_000
 
 @contextmanager
 def running(port=0):
-    """Serve the studio in processes of its own; gives its address, and a function that kills it."""
+    """Serve the studio in a process of its own; gives its address, and a function that kills it."""
     command = [sys.executable, "-m", "ipoke", "serve", "--port", str(port)]
     settings = os.environ | {"OMP_NUM_THREADS": "2"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=settings, start_new_session=True) as process:
@@ -44,24 +44,24 @@ def running(port=0):
 
 
 class Visitor:
-    """Somebody with the page open; notes what it asks the server."""
+    """A visitor with the page open; records the calls of the page to the server."""
 
     def __init__(self, page, address, opened="Picture: still"):
-        self.page, self.calls, self.mishaps = page, [], []
+        self.page, self.calls, self.script_errors = page, [], []
         page.set_default_timeout(PATIENCE_MS)
-        page.on("request", self._note)
-        page.on("pageerror", self._mind)
+        page.on("request", self._note_call)
+        page.on("pageerror", self._note_error)
         page.goto(address)
         self.hears(opened)
 
-    def _note(self, request):
+    def _note_call(self, request):
         self.calls.append(request.url.rpartition("/api/")[2])
 
-    def _mind(self, error):
-        self.mishaps.append(str(error))
+    def _note_error(self, error):
+        self.script_errors.append(str(error))
 
     def until(self, expression):
-        """Wait until an expression holds; asked from outside, because the page may not evaluate strings."""
+        """Wait until an expression holds; polled from outside, because the page may not evaluate strings."""
         self.until_true(lambda: self.page.evaluate(expression), expression)
 
     def until_true(self, holds, words):
@@ -69,24 +69,24 @@ class Visitor:
             if holds():
                 return
             self.page.wait_for_timeout(50)
-        raise AssertionError(f"never true: {words}; the page says: {self.said()}")
+        raise AssertionError(f"never true: {words}; the status is: {self.status()}")
 
-    def said(self):
+    def status(self):
         return self.page.locator("#status").text_content()
 
     def hears(self, words):
-        """Wait until the page says some words; gives all that it says."""
+        """Wait until the status line contains some words; gives the whole line."""
         self.until(f"document.querySelector('#status').textContent.includes({json.dumps(words)})")
-        return self.said()
+        return self.status()
 
     def place(self, x, y):
-        """Where a pixel of the picture is in the window."""
+        """Convert a pixel of the picture to window coordinates."""
         box = self.page.locator("#picture").bounding_box()
         scale = box["width"] / SIDE
         return box["x"] + (x + 0.5) * scale, box["y"] + (y + 0.5) * scale
 
     def press(self, dx, dy, start=LEAF):
-        """Drag and hold."""
+        """Drag without releasing."""
         self.page.mouse.move(*self.place(*start))
         self.page.mouse.down()
         for step in range(1, 7):
@@ -98,9 +98,9 @@ class Visitor:
         self.page.mouse.up()
 
     def poke(self, dx=0, dy=30, start=LEAF):
-        """Drag, and wait for the clips; gives what the page says."""
+        """Drag, and wait for the clips; gives the status line."""
         self.drag(dx, dy, start)
-        return self.hears("reached to")
+        return self.hears("target error")
 
     def samples(self):
         return self.page.locator("#samples .sample").count()
@@ -112,7 +112,7 @@ class Visitor:
         self.until("document.querySelectorAll('#pokes li').length === 0")
 
     def ask_for(self, samples):
-        """Ask for a number of samples; fewer are sooner there."""
+        """Set the number of samples; fewer arrive sooner."""
         self.page.select_option("#count", str(samples))
 
     def open(self, file, button="#open"):
@@ -121,7 +121,7 @@ class Visitor:
         chooser.value.set_files(file)
 
     def save(self, kind, folder):
-        """Save the clips; gives the file."""
+        """Save the clips to a file, and give its path."""
         self.page.select_option("#export-format", kind)
         with self.page.expect_download() as download:
             self.page.click("#export")
@@ -130,14 +130,14 @@ class Visitor:
         return file
 
     def leave(self):
-        """Leave the page as nobody has seen it."""
-        self.page.remove_listener("request", self._note)
-        self.page.remove_listener("pageerror", self._mind)
+        """Reset the page for the next visitor, and check that no script failed."""
+        self.page.remove_listener("request", self._note_call)
+        self.page.remove_listener("pageerror", self._note_error)
         self.page.unroute_all()
         self.page.emulate_media(color_scheme="light", reduced_motion="no-preference")
         self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
         self.page.goto("about:blank")
-        assert self.mishaps == []
+        assert self.script_errors == []
 
 
 @pytest.fixture(scope="session")
@@ -167,7 +167,7 @@ def chromium():
 
 @contextmanager
 def visits(chromium, server):
-    """Give a function that opens the page in a window of its own; close all that it opened."""
+    """Give a function that opens the page in a new window; close all windows afterwards."""
     visitors = []
 
     def open_page(address=server, opened="Picture: still", width=WIDTH, height=HEIGHT, routes=None, **options):
@@ -185,21 +185,21 @@ def visits(chromium, server):
 
 @pytest.fixture
 def visit(chromium, server):
-    """Open the page: ``visit()``, or at another address, with other first words, in another window."""
+    """Open the page: ``visit()``; address, expected status and window may be given."""
     with visits(chromium, server) as open_page:
         yield open_page
 
 
 @pytest.fixture(scope="module")
 def visit_long(chromium, server):
-    """As ``visit``; the page stays open for all tests of a file."""
+    """As ``visit``, but the page stays open for all tests of a module."""
     with visits(chromium, server) as open_page:
         yield open_page
 
 
 @pytest.fixture(scope="session")
 def window(chromium):
-    """One window for those who need none of their own; a new one takes three times as long."""
+    """A window that tests share; a new one takes three times as long."""
     context = chromium.new_context(permissions=["clipboard-read", "clipboard-write"])
     yield context.new_page()
     context.close()
@@ -215,7 +215,7 @@ def visitor(window, server):
 
 @pytest.fixture(scope="session")
 def video(tmp_path_factory):
-    """A short video in which a square slides down."""
+    """A short video of a square that slides down."""
     rng = np.random.default_rng(0)
     ground = cv2.GaussianBlur(rng.integers(0, 255, (96, 96, 3), dtype=np.uint8), (0, 0), 2)
     frames = [ground.copy() for _ in range(14)]
@@ -228,7 +228,7 @@ def video(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def own_picture(tmp_path_factory):
-    """A photograph that lies on its side, as its EXIF data say."""
+    """A photograph whose EXIF data ask for a rotation."""
     file = tmp_path_factory.mktemp("pictures") / "own.jpg"
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -1,4 +1,4 @@
-"""What axe-core finds: nothing, in any state of the page."""
+"""Accessibility: axe-core finds no violation in any state of the page."""
 
 from importlib.resources import files
 
@@ -22,7 +22,7 @@ def axe():
 
 @pytest.fixture
 def clean():
-    """Check the page as it is, in light and in dark, in a window of 360 px and a wide one."""
+    """Check the current page: light and dark, 360 px and 1600 px wide."""
 
     def check(visitor):
         for width in (360, 1600):
@@ -74,8 +74,8 @@ def test_what_happens_is_announced(visitor):
     page.keyboard.press("ArrowRight")
     assert visitor.hears("129,128")
     page.keyboard.press("Enter")
-    assert "Pull from 129,128 with the arrow keys" in visitor.said()
+    assert "Drag from 129,128 with the arrow keys" in visitor.status()
     page.keyboard.press("Shift+ArrowUp")
-    assert "by 0,-10" in visitor.said()
+    assert "by 0,-10" in visitor.status()
     page.keyboard.press("Escape")
-    assert "Taken back" in visitor.said()
+    assert "Drag cancelled" in visitor.status()

@@ -1,4 +1,4 @@
-"""Chains of clips: continued, gone back to, kept and opened again."""
+"""Chains of clips: continue, go back, save and reopen."""
 
 import json
 
@@ -11,7 +11,7 @@ STEPS = "#timeline button"
 
 @pytest.fixture(scope="module")
 def chains(visit_long, tmp_path_factory):
-    """A chain that was kept after two steps and after three: file and thumbnails of each."""
+    """A chain saved after two steps and after three: file and thumbnails of each."""
     visitor, folder = visit_long(), tmp_path_factory.mktemp("chains")
     visitor.ask_for(2)
     visitor.poke(0, 30)
@@ -19,7 +19,7 @@ def chains(visit_long, tmp_path_factory):
     with visitor.page.expect_request("**/api/continue") as asked:
         visitor.page.click("#continue")
     assert asked.value.post_data_json["residuals"] == [[[0, 1, 1]]]
-    visitor.hears("Step 2: the last frame is the picture now")
+    visitor.hears("Step 2: the last frame is now the picture")
     visitor.ask_for(1)
     visitor.poke(0, 20, start=(200, 70))
     two = visitor.save("mp4", folder), thumbs(visitor)

@@ -1,4 +1,4 @@
-"""The page in windows of all widths, and its colours."""
+"""Layout at all widths, and colour themes."""
 
 import pytest
 
@@ -16,7 +16,7 @@ def test_nothing_is_wider_than_the_window(visitor):
         assert visitor.page.evaluate("document.querySelector('#picture').clientWidth") > 280
 
 
-def test_fingers_find_every_button(visit):
+def test_buttons_are_large_enough_for_touch(visit):
     visitor = visit(width=390, height=844, has_touch=True, is_mobile=True)
     small = visitor.page.evaluate(
         """Array.from(document.querySelectorAll("button, select"))
@@ -28,7 +28,7 @@ def test_fingers_find_every_button(visit):
     assert small == []
 
 
-def test_colours_are_as_the_system_says_or_as_the_visitor_does(visitor):
+def test_the_theme_is_that_of_the_system_or_the_chosen_one(visitor):
     light, dark = "rgb(245, 245, 243)", "rgb(18, 19, 22)"
     for system, ground in (("light", light), ("dark", dark)):
         visitor.page.emulate_media(color_scheme=system)

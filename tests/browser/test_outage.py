@@ -1,4 +1,4 @@
-"""A server that dies while somebody pulls, and comes back."""
+"""A server that dies during a drag, and comes back."""
 
 from urllib.parse import urlsplit
 
@@ -20,7 +20,7 @@ def test_a_server_that_dies_in_a_drag_loses_nothing(visit, serve, own_picture):
         visitor.page.mouse.move(*visitor.place(200, 90))
         visitor.until("!document.querySelector('#problem').hidden")
         words = visitor.page.locator("#problem-text").text_content()
-        assert "does not answer" in words
+        assert "does not respond" in words
         assert "\n" not in words
         visitor.page.mouse.up()
         visitor.until("!document.querySelector('#problem-retry').hidden")

@@ -1,4 +1,4 @@
-"""Pictures coming in: a row of bundled ones, own files, frames of videos."""
+"""Pictures: bundled ones, own files, frames of videos."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_a_file_that_is_neither_is_refused_in_a_line(visitor, tmp_path):
     file.write_bytes(b"not a picture")
     visitor.open(file)
     visitor.until("!document.querySelector('#problem').hidden")
-    assert "notes.png is not a picture" in visitor.page.locator("#problem-text").text_content()
+    assert "notes.png: the browser cannot read it" in visitor.page.locator("#problem-text").text_content()
     visitor.page.click("#problem-dismiss")
     assert visitor.page.locator("#problem").is_hidden()
 
@@ -54,7 +54,7 @@ def test_a_file_that_is_too_large_is_not_sent(visit, video):
     visitor = visit(routes={"**/api/about": about})
     visitor.open(video)
     visitor.until("!document.querySelector('#problem').hidden")
-    assert "more than the 0.001 MB that are taken" in visitor.page.locator("#problem-text").text_content()
+    assert "expected at most 0.001 MB" in visitor.page.locator("#problem-text").text_content()
     assert visitor.page.locator("#video-dialog").is_hidden()
 
 

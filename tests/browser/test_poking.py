@@ -1,4 +1,4 @@
-"""Pokes: drawn, selected, moved, deleted and undone, by mouse, by finger and by keys alone."""
+"""Pokes: drag, select, move, delete and undo, by mouse, by touch and by keys alone."""
 
 import pytest
 
@@ -31,11 +31,11 @@ def test_the_picture_moves(visitor):
     assert len(seen) > 1
 
 
-def test_a_click_holds_a_place(visitor):
+def test_a_click_pins_a_point(visitor):
     visitor.ask_for(1)
     visitor.page.mouse.click(*visitor.place(128, 200))
-    assert "Pin 1 at 128,200" in visitor.hears("reached to")
-    assert visitor.pokes() == ["1hold 128,200"]
+    assert "Pin 1 at 128,200" in visitor.hears("target error")
+    assert visitor.pokes() == ["1pin 128,200"]
 
 
 def test_an_arrow_is_moved_by_its_head_and_its_dot_and_deleted(visitor):
@@ -52,7 +52,7 @@ def test_an_arrow_is_moved_by_its_head_and_its_dot_and_deleted(visitor):
     assert visitor.pokes() == []
 
 
-def test_a_finger_pulls_as_a_mouse_does(visit):
+def test_touch_drags_as_a_mouse_does(visit):
     visitor = visit(width=390, height=844, has_touch=True, is_mobile=True, device_scale_factor=2)
     visitor.ask_for(1)
     hand = visitor.page.context.new_cdp_session(visitor.page)
@@ -61,7 +61,7 @@ def test_a_finger_pulls_as_a_mouse_does(visit):
         kind = "touchMove" if step else "touchStart"
         hand.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
     hand.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    assert "Poke 1 from 38,137 by 0,30" in visitor.hears("reached to")
+    assert "Poke 1 from 38,137 by 0,30" in visitor.hears("target error")
 
 
 def test_keys_alone_are_enough(visitor):
@@ -70,7 +70,7 @@ def test_keys_alone_are_enough(visitor):
     visitor.page.focus("#picture")
     for key in ["Shift+ArrowLeft"] * 3 + ["Enter"] + ["Shift+ArrowDown"] * 2 + ["Enter"]:
         keys.press(key)
-    assert "Poke 1 from 98,128 by 0,20" in visitor.hears("reached to")
+    assert "Poke 1 from 98,128 by 0,20" in visitor.hears("target error")
     assert visitor.samples() == 1
     for key in ("Tab", "ArrowRight", "ArrowRight"):
         keys.press(key)

@@ -1,17 +1,17 @@
-"""The motion of a video on a picture: a sample like others."""
+"""Motion transfer: the motion of a video becomes a sample."""
 
 import pytest
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 
-def test_a_video_moves_the_picture_and_what_it_gives_is_poked_again(visitor, video):
+def test_a_video_moves_the_picture_and_its_residual_is_poked_again(visitor, video):
     asked = []
     visitor.page.on("request", lambda r: asked.append(r.post_data_json) if r.url.endswith("/api/clips") else None)
     visitor.page.fill("#temperature", "0.5")
     visitor.open(video, button="#transfer")
-    heard = visitor.hears("sliding.mp4 moves the picture")
-    assert "round trip to " in heard
+    heard = visitor.hears("Motion of sliding.mp4 transferred")
+    assert "round-trip error " in heard
     assert float(heard.rsplit(" ", 1)[1].rstrip(".")) < 1e-4
     assert visitor.samples() == 1
     assert len(visitor.pokes()) == 1
@@ -38,11 +38,11 @@ def test_a_video_moves_the_picture_and_what_it_gives_is_poked_again(visitor, vid
     assert residual == asked[-2]["residuals"][0]
 
 
-def test_what_a_video_gives_is_kept_reopened_and_continued(visitor, visit, video, tmp_path):
+def test_a_transfer_is_saved_reopened_and_continued(visitor, visit, video, tmp_path):
     visitor.page.fill("#frames", "7")
     visitor.page.press("#frames", "Enter")
     visitor.open(video, button="#transfer")
-    visitor.hears("moves the picture")
+    visitor.hears("transferred")
     assert visitor.page.input_value("#frames") == "10"
     seen = last_frame(visitor)
     file = visitor.save("webp", tmp_path)

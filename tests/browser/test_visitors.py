@@ -11,5 +11,5 @@ def test_two_visitors_are_both_answered(visitor, visit):
         one.ask_for(2)
         one.drag(0, 20 + 8 * number)
     for number, one in enumerate(visitors):
-        assert f"by 0,{20 + 8 * number}; 2 samples" in one.hears("reached to")
+        assert f"by 0,{20 + 8 * number}; 2 samples" in one.hears("target error")
         assert one.samples() == 2

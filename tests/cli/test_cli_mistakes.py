@@ -46,7 +46,7 @@ class TestMistakes:
     @pytest.mark.parametrize(
         ("line", "fragments"),
         [
-            (GOOD.replace("picture.png", "cut.jpg"), ("cut.jpg", "cut off or damaged")),
+            (GOOD.replace("picture.png", "cut.jpg"), ("cut.jpg", "truncated or damaged")),
             (GOOD.replace("picture.png", "bomb.png"), ("bomb.png", "64 megapixels")),
             (GOOD.replace("picture.png", "big*bomb.png"), ("bomb.png", "64 megapixels")),
             (GOOD.replace("picture.png", "text.png"), ("text.png", "not an image")),

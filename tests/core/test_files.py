@@ -69,7 +69,7 @@ def test_a_link_is_replaced_and_its_target_is_left_alone(tmp_path):
 def test_what_is_no_file_is_not_replaced(tmp_path, kind):
     KINDS[kind](tmp_path / "out")
     before = (tmp_path / "out").stat().st_ino
-    with pytest.raises(InputError, match=f"out: is a {kind}, expected the name of a file"):
+    with pytest.raises(InputError, match=f"out: is a {kind}, expected a file"):
         write(tmp_path / "out")
     assert names(tmp_path) == ["out"]
     assert (tmp_path / "out").stat().st_ino == before

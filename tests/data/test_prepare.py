@@ -277,7 +277,7 @@ def test_the_good_head_of_a_broken_video_is_kept(tmp_path):
     (row,) = prepare([tmp_path / "frames"], tmp_path / "set", **SMALL).rows
     assert row.frames == 12
     assert [(part.first, part.frames) for part in row.segments] == [(0, 12)]
-    assert row.note.startswith("breaks off after 12 frames")
+    assert row.note.startswith("ends after 12 frames")
 
 
 def test_splits(videos, tmp_path):

@@ -317,7 +317,7 @@ def test_a_residual_of_another_model_is_said_in_the_last_line(client):
 
 def test_a_file_without_a_session_is_refused(client):
     for data in (b"zzz", png_of(np.zeros((9, 9, 3), np.uint8)), video(), b"GIF89a;", b"PK\x03\x04zz", b"{}"):
-        assert is_refused(client.post("/api/reopen", content=data), 415, "carries no session")
+        assert is_refused(client.post("/api/reopen", content=data), 415, "contains no session")
 
 
 def test_commands_sample_the_same(client, studio):

@@ -1,27 +1,28 @@
-"""What goes wrong through no fault of ours, in one line that a person can act on."""
+"""Errors that a user can act on: one printable line each."""
 
 import re
 import reprlib
 
 LONGEST = 300
-"""Characters of a line about a mistake."""
+"""Characters of an error message."""
 LONGEST_WORD = 80
-"""Characters of a path or a value in a line that would be too long."""
+"""Characters of a path or a value in a message that would be too long."""
 
 
 class InputError(Exception):
-    """A person's mistake or a broken input; the command line prints it as one line and exits with 2.
+    """A user's mistake or a broken input; the command line prints it as one line and exits with status 2.
 
-    The message says what, where, got, expected, and what to do. Everything else that is raised is a defect of ours.
+    The message says what is wrong, where, what was got, what was expected, and what to do. Any other exception is a
+    defect of the package.
     """
 
     def __init__(self, message: str) -> None:
-        """Keep a message as one line of printable characters, whatever names and values of a file are in it."""
+        """Reduce a message, which may contain names and values of a file, to one line of printable characters."""
         super().__init__(one_line(message))
 
 
 def one_line(text: str) -> str:
-    r"""Bring a message to one line that no terminal obeys: control characters escaped, long values cut in their middle.
+    r"""Reduce a message to one line: escape control characters, and shorten long words in their middle.
 
     >>> one_line("two" + chr(10) + "lines")
     'two\\nlines'
@@ -33,14 +34,14 @@ def one_line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Escape what is not seen but obeyed: control characters, marks of direction, halves of surrogate pairs."""
+    """Escape characters that are not printable: control characters, direction marks, lone surrogates."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def cut(text: str, longest: int) -> str:
-    """Leave out the middle of a text that is longer than ``longest`` characters."""
+    """Shorten a text to ``longest`` characters by dropping its middle."""
     if len(text) <= longest:
         return text
     head, tail = (longest - 2) // 2, (longest - 3) // 2
@@ -48,7 +49,7 @@ def cut(text: str, longest: int) -> str:
 
 
 class _Short(reprlib.Repr):
-    """Writes values as Python does, a few levels deep and a few entries wide."""
+    """Python's repr, limited in depth, entries and characters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -59,4 +60,4 @@ class _Short(reprlib.Repr):
 
 
 shown = _Short().repr
-"""Write a value of a file, however large or deep, in few characters."""
+"""The repr of a value, shortened however large or deep the value is."""

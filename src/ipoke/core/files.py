@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and nothing is written through a link."""
+"""Atomic writes: a reader never sees half a file, and nothing is written through a link."""
 
 import contextlib
 import errno
@@ -14,31 +14,31 @@ from ipoke.core.errors import InputError
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks; there, nothing is locked or swept, and the renames keep files whole.
+except ImportError:  # Windows: nothing is locked or swept; the renames alone keep files whole.
     fcntl = None
 
 LEFTOVER = re.compile(r"\.ipoke-[0-9a-f]{8}-")
-"""How the names of temporary files begin."""
+"""Prefix of the names of temporary files."""
 LONGEST_STEM, LONGEST_ENDING = 16, 20
-"""Characters of a file's own name that its temporary name keeps, so that it is never too long for a file system."""
+"""Characters of a file's name that its temporary name keeps, so that file systems accept it."""
 BLOCK = 1 << 16
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Generator[Path]:
-    """Give a temporary path beside ``path``, and rename it to ``path`` when the block ends well.
+    """Yield a temporary path beside ``path``; when the block succeeds, sync the file and rename it to ``path``.
 
-    The temporary name keeps the file's ending, for writers that choose their format by it. When the block fails, the
-    temporary file is removed and an existing ``path`` stays as it was. Missing folders are made, and removed again when
-    the block fails. A link at ``path`` is replaced, not followed. What a killed writer of it left goes.
-    When the block ends, the file is on the disk under its name.
+    The temporary name keeps the file's suffix, for writers that choose their format by it. When the block fails, the
+    temporary file is removed and an existing ``path`` stays unchanged. Missing folders are created, and removed again
+    when the block fails. A link at ``path`` is replaced, not followed. Temporary files of killed writers of ``path``
+    are removed.
 
     Raises:
         InputError: The folder is not writable, the disk is full, or a folder, pipe or device has the name.
     """
     try:
         if path.exists() and not path.is_file():
-            raise InputError(f"{path}: is {kind_of(path)}, expected the name of a file; choose another name")
+            raise InputError(f"{path}: is {kind_of(path)}, expected a file; choose another name")
         with made_folder(path.parent):
             sweep(path.parent, _tail(path))
             with _temporary(path) as temporary:
@@ -51,7 +51,7 @@ def replacing(path: Path) -> Generator[Path]:
 
 
 def append_lines(path: Path, lines: str) -> None:
-    """Append whole lines to a file, all of them or none; a last line that a kill has torn is cut off first.
+    """Append whole lines to a file, all of them or none; an incomplete last line, left by a kill, is removed first.
 
     Raises:
         InputError: The folder is not writable, the disk is full, or the file is a link, pipe or device.
@@ -74,10 +74,10 @@ def append_lines(path: Path, lines: str) -> None:
 
 
 def open_in_place(path: Path) -> IO[bytes]:
-    """Open a file to change it where it is, made if it is missing; not buffered, at its beginning.
+    """Open a file, unbuffered, to change it in place; create it if it is missing.
 
     Raises:
-        InputError: It is a link, pipe, device or folder.
+        InputError: The path is a link, pipe, device or folder.
         OSError: The operating system refuses.
     """
     flags = os.O_RDWR | os.O_CREAT
@@ -96,7 +96,7 @@ def open_in_place(path: Path) -> IO[bytes]:
 
 
 def write_whole(file: IO[bytes], content: bytes | memoryview) -> None:
-    """Write all of something at the end of a file that is not buffered."""
+    """Append all of ``content`` to an unbuffered file."""
     file.seek(0, os.SEEK_END)
     rest = memoryview(content)
     while rest:
@@ -104,10 +104,10 @@ def write_whole(file: IO[bytes], content: bytes | memoryview) -> None:
 
 
 def refuse_links(*folders: Path) -> None:
-    """Refuse to write into folders that are links to elsewhere.
+    """Refuse to write into folders that are links.
 
     Raises:
-        InputError: One is.
+        InputError: One of them is a link.
     """
     for folder in folders:
         if folder.is_symlink():
@@ -115,10 +115,10 @@ def refuse_links(*folders: Path) -> None:
 
 
 def refuse_pipes(*files: Path) -> None:
-    """Refuse what is there and no file, such as a pipe, which would be waited for; links to files may be read.
+    """Refuse paths that exist and are not files, such as pipes, which block a reader; links to files are allowed.
 
     Raises:
-        InputError: One is.
+        InputError: One of them is not a file.
     """
     for file in files:
         if file.exists() and not file.is_file():
@@ -127,7 +127,7 @@ def refuse_pipes(*files: Path) -> None:
 
 @contextlib.contextmanager
 def made_folder(folder: Path) -> Generator[None]:
-    """Make a folder and those above it where they are missing; when the block fails, empty ones that were made go."""
+    """Create a folder and its parents where missing; when the block fails, remove those that are still empty."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -140,19 +140,19 @@ def made_folder(folder: Path) -> Generator[None]:
 
 
 def remove_empty(folders: list[Path]) -> None:
-    """Remove folders, the inner ones first, as far as nothing is in them."""
+    """Remove those of the folders that are empty, in the given order."""
     for each in folders:
         with contextlib.suppress(OSError):
             each.rmdir()
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring names that were made, changed or removed in a folder to the disk, where the system can."""
+    """Sync the entries of a folder to the disk, where the system can."""
     if os.name == "nt":
         return
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except PermissionError:  # One may write into a folder that one may not read.
+    except PermissionError:  # A folder can be writable and not readable.
         return
     try:
         os.fsync(descriptor)
@@ -164,14 +164,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def is_leftover(name: str) -> bool:
-    """Tell whether a file of this name is a temporary one, whose writer is at work or was killed."""
+    """Tell whether this is the name of a temporary file, whose writer is running or was killed."""
     return LEFTOVER.match(name) is not None
 
 
 def sweep(folder: Path, tail: str = "") -> None:
-    """Remove temporary files of writers that are no more; with ``tail``, only those whose names end so.
+    """Remove temporary files of killed writers; with ``tail``, only those whose names end with it.
 
-    A writer holds a lock on its temporary file for as long as it lives.
+    A running writer holds a lock on its temporary file.
     """
     if fcntl is None:
         return
@@ -186,18 +186,18 @@ def sweep(folder: Path, tail: str = "") -> None:
 
 
 def unwritable(path: Path, error: OSError) -> InputError:
-    """Say that a file cannot be written, and why."""
+    """Make the error for a file that cannot be written."""
     return InputError(f"{path}: cannot be written ({reason(error)}); check the folder and the free space")
 
 
 def reason(error: BaseException) -> str:
-    """Say in a few words, on one line, why the operating system or a decoder refused."""
+    """Give the reason of an exception in a few words, on one line."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
     return " ".join(text.split())
 
 
 def kind_of(path: Path) -> str:
-    """Name what is at a path."""
+    """Name the kind of file at a path, with its article."""
     mode = path.lstat().st_mode
     kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
     return kinds.get(stat.S_IFMT(mode), "a file" if stat.S_ISREG(mode) else "a device")
@@ -205,21 +205,21 @@ def kind_of(path: Path) -> str:
 
 def _out_of_place(path: Path) -> InputError:
     return InputError(
-        f"{path}: is {kind_of(path)}, expected a file or folder of its own, for nothing is written through links; "
+        f"{path}: is {kind_of(path)}, expected a regular file or folder, because links are not followed when writing; "
         "remove it or choose another --out"
     )
 
 
 @contextlib.contextmanager
 def _temporary(path: Path) -> Generator[Path]:
-    """Make an empty file beside ``path`` that is locked, and gone when the block ends."""
+    """Create an empty, locked file beside ``path``; remove it when the block ends."""
     temporary = path.with_name(f".ipoke-{secrets.token_hex(4)}{_tail(path)}")
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         if fcntl is None:
             os.close(descriptor)
         else:
-            with contextlib.suppress(OSError):  # A file system without locks: nothing is swept on it either.
+            with contextlib.suppress(OSError):  # On a file system without locks, nothing is swept either.
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield temporary
     finally:
@@ -230,7 +230,7 @@ def _temporary(path: Path) -> Generator[Path]:
 
 
 def _tail(path: Path) -> str:
-    """Give what the temporary names of a file have in common at their end."""
+    """Give the suffix that all temporary names of a file share."""
     ending = path.suffix if len(path.suffix) <= LONGEST_ENDING else ""
     return f"-{path.stem[:LONGEST_STEM]}{ending}"
 
@@ -241,7 +241,7 @@ def _sync(path: Path) -> None:
 
 
 def _end_of_last_line(file: IO[bytes]) -> int:
-    """Give how many bytes of a file are whole lines."""
+    """Count the bytes up to the end of the last whole line."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - BLOCK)

@@ -1,4 +1,4 @@
-"""Folders that one process writes at a time: a run, a prepared set, a report."""
+"""Locks on folders that only one process may write at a time: runs, prepared sets, reports."""
 
 import contextlib
 import errno
@@ -14,20 +14,20 @@ from ipoke.core.files import fcntl, made_folder, open_in_place, remove_empty, sw
 
 LOCK_FILE = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-"""What file systems say that know no locks; what is on them is written without."""
+"""Errors of file systems without locks; folders on them are written without a lock."""
 
 
 @contextlib.contextmanager
 def writing_alone(folder: Path, what: str) -> Generator[None]:
-    """Make a folder where it is missing, and be the only process that writes it while the block runs.
+    """Create a folder where missing, and lock it against other writing processes while the block runs.
 
-    The lock is the kernel's: it ends with the process, however that ends. Windows has none, so there nothing is locked.
-    What killed writers left in the folder and in those in it is removed. A folder that was made and in which nothing
-    was written is removed again.
+    The kernel holds the lock: it ends with the process, however the process ends. On Windows nothing is locked.
+    Temporary files of killed writers in the folder and its subfolders are removed. A new folder that is still empty
+    at the end is removed again.
 
     Args:
         folder: The folder.
-        what: What it holds, in a word, for people.
+        what: What the folder contains, in a word, for errors.
 
     Raises:
         InputError: Another process writes it, it is a file, or it cannot be written.
@@ -51,7 +51,7 @@ def writing_alone(folder: Path, what: str) -> Generator[None]:
 
 
 def lock_file(path: Path, *, wait: bool) -> IO[bytes] | None:
-    """Take a lock that ends with the process; None if another holds it and ``wait`` is off."""
+    """Lock a file until the process ends or closes it; None if another process holds the lock and ``wait`` is off."""
     file = open_in_place(path)
     try:
         if fcntl is not None:
@@ -66,7 +66,7 @@ def lock_file(path: Path, *, wait: bool) -> IO[bytes] | None:
 
 
 def _locked(folder: Path, what: str) -> IO[bytes]:
-    """Lock a folder, and write down who did and when."""
+    """Lock a folder, and note the process and the time in the lock file."""
     path = folder / LOCK_FILE
     while True:
         file = lock_file(path, wait=False)
@@ -75,7 +75,7 @@ def _locked(folder: Path, what: str) -> IO[bytes]:
                 f"{folder}: another process{_holder(path)} is writing this {what}; wait for it, stop it, "
                 "or choose another --out"
             )
-        # Whoever held it before may have removed it after it was opened here.
+        # The previous holder may have removed the file after it was opened here.
         if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
             file.truncate(0)
             write_whole(file, f"{os.getpid()} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
@@ -84,11 +84,11 @@ def _locked(folder: Path, what: str) -> IO[bytes]:
 
 
 def _holder(path: Path) -> str:
-    """Say which process holds a lock, and since when, if it has come to write that down."""
+    """Describe the process that holds a lock and since when, if the lock file says so."""
     with contextlib.suppress(OSError, InputError), open_in_place(path) as file:
-        said = re.fullmatch(rb"(\d{1,10}) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\n", file.read(40))
-        if said:
-            return f" ({said[1].decode()}, since {said[2].decode()})"
+        noted = re.fullmatch(rb"(\d{1,10}) (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\n", file.read(40))
+        if noted:
+            return f" ({noted[1].decode()}, since {noted[2].decode()})"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""The one way in which the package writes JSON: as the standard has it, which knows neither NaN nor Infinity."""
+"""Standard JSON: numbers that are not finite are written as null."""
 
 import json
 import math
@@ -15,8 +15,8 @@ def json_text(
 ) -> str:
     """Write a value as JSON; a number that is not finite becomes null.
 
-    Whoever has a reason for such a number says it beside it: `ipoke.evaluation.metrics.statistics.finite` does for
-    metrics.
+    Where the reason matters, the caller writes it beside the number, as `ipoke.evaluation.metrics.statistics.finite`
+    does for metrics.
 
     >>> json_text({"a": float("inf"), "b": [0.1]})
     '{"a": null, "b": [0.1]}'

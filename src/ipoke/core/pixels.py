@@ -1,6 +1,6 @@
-"""Ranges and shapes: the one place where pixels change their type.
+"""Conversion between frames and clips.
 
-Two forms exist. *Frames* are ``t h w c`` uint8 RGB arrays, on disk and on screen. *Clips* are ``t c h w`` float32 RGB
+*Frames* are ``t h w c`` uint8 RGB arrays, on disk and on screen. *Clips* are ``t c h w`` float32 RGB
 tensors in [-1, 1], inside networks. Points are (x, y), arrays are indexed [y, x], displacements are in px, x right and
 y down.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def clip_from_frames(frames: UInt8[np.ndarray, "*b h w 3"]) -> Float[Tensor, "*b 3 h w"]:
-    """Turn uint8 frames (or one image) into float32 in [-1, 1], channels first.
+    """Convert uint8 frames (or one image) to float32 in [-1, 1], channels first.
 
     >>> float(clip_from_frames(np.full((1, 2, 2, 3), 255, np.uint8)).max())
     1.0
@@ -21,10 +21,10 @@ def clip_from_frames(frames: UInt8[np.ndarray, "*b h w 3"]) -> Float[Tensor, "*b
 
 
 def frames_from_clip(clip: Float[Tensor, "*b 3 h w"]) -> UInt8[np.ndarray, "*b h w 3"]:
-    """Turn float pixels in [-1, 1] into uint8 frames, rounding to the nearest; the exact inverse of `clip_from_frames`.
+    """Convert pixels in [-1, 1] to uint8 frames, rounding to the nearest; the exact inverse of `clip_from_frames`.
 
     Raises:
-        ValueError: A value lies outside [-1, 1] by more than rounding.
+        ValueError: A value is outside [-1, 1] by more than rounding.
 
     >>> frames_from_clip(torch.ones(1, 3, 1, 1)).tolist()
     [[[[255, 255, 255]]]]

@@ -163,7 +163,7 @@ def _folder_frames(path: Path) -> Generator[UInt8[np.ndarray, "h w 3"]]:
             frame = read_image(file)
         except InputError as error:
             if count:
-                raise BrokenVideoError(f"{path}: breaks off after {count} frames ({error})") from error
+                raise BrokenVideoError(f"{path}: ends after {count} frames ({error})") from error
             raise
         shape = shape or frame.shape
         is_other = frame.shape != shape

@@ -88,7 +88,7 @@ def test_pillow_is_told_the_formats():
 
 def test_a_codec_that_is_not_listed_is_named(tmp_path):
     path = written(tmp_path, "a.avi", small_files.video("avi", "zmbv", "bgr0"))
-    with pytest.raises(InputError, match="zmbv, which is not read") as error:
+    with pytest.raises(InputError, match="zmbv, which is not supported") as error:
         list(read_frames(path))
     assert "\n" not in str(error.value)
     assert "zmbv" not in CODECS

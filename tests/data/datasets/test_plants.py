@@ -73,9 +73,9 @@ def test_a_folder_of_frames_and_a_broken_end_are_split_alike(tmp_path):
     film(tmp_path / "v", "agave", 60)
     (tmp_path / "v" / "agave" / "frame_40.png").write_bytes(b"broken")
     rows = prepared(tmp_path / "v", tmp_path / "set").rows
-    assert [(row.frames, row.segments[0].first, row.note[:22]) for row in rows] == [
+    assert [(row.frames, row.segments[0].first, row.note[:16]) for row in rows] == [
         (32, 0, ""),
-        (8, 32, "breaks off after 40 fr"),
+        (8, 32, "ends after 40 fr"),
         (28, 0, ""),
         (8, 28, ""),
     ]

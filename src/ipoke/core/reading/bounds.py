@@ -1,4 +1,4 @@
-"""What the process that opens a file may use."""
+"""Limits of the process that decodes a file."""
 
 from typing import NamedTuple
 
@@ -6,17 +6,17 @@ from ipoke.core.reading.formats import PICTURES
 
 
 class Bounds(NamedTuple):
-    """Largest numbers for one file."""
+    """Limits for one file."""
 
     memory_bytes: int = 4_000_000_000
-    """Beyond what the process has mapped when it begins."""
+    """Memory beyond what the process has mapped when it starts."""
     silence_s: int = 60
-    """From one frame to the next."""
+    """Longest time from one frame to the next."""
     pixels: int = 64_000_000
-    """Of a picture or a frame: more would fill the memory."""
+    """Largest picture or frame."""
     side_px: int = 32_000
-    """Of a picture or a frame."""
+    """Longest side of a picture or a frame."""
     pictures: tuple[str, ...] = PICTURES
-    """Formats of pictures that are opened, by Pillow's names."""
+    """Picture formats that are decoded, by Pillow's names."""
     is_patient: bool = False
-    """Whether it lets everything else on the machine go first."""
+    """Whether the process runs at the lowest priority."""

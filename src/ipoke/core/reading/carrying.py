@@ -1,4 +1,4 @@
-"""Files that carry a session along: bytes in a place of the format that players pass over, found again byte by byte."""
+"""Embed a session in a media file, in a part of the format that players ignore, and extract it again."""
 
 import io
 import json
@@ -13,22 +13,22 @@ from ipoke.core.reading.formats import PICTURES
 
 MARK = b"ipoke-studio-1\n"
 BOX = b"ipoke-studio-v1\n"
-"""Sixteen bytes that tell our box of an MP4 file from others of type uuid."""
+"""Extended type of the uuid box in an MP4 file."""
 MOST_BOXES = 10_000
-"""Of an MP4 file, or chunks of a WebP file, that are looked through."""
+"""Boxes of an MP4 file, or chunks of a WebP file, that are searched."""
 LARGEST_SESSION = 8_000_000
-"""Of each of its pictures, in base64."""
+"""Base64 characters of each picture of a session."""
 LARGEST_TRACKS = 64_000_000
 PICTURE_FIELDS = ("image_png", "start_png")
 VOID = b"\xec"
-"""The element of a WebM file whose content every reader skips."""
+"""ID of the WebM element whose content every reader skips."""
 
 
 def carry(kind: str, file: bytes, payload: bytes) -> bytes:
-    """Put a payload into a file of a kind: mp4, webm, webp, gif or png.
+    """Embed a payload in a file of the given kind: mp4, webm, webp, gif or png.
 
     Raises:
-        ValueError: Another kind.
+        ValueError: The kind is none of these.
     """
     marked = MARK + payload
     match kind:
@@ -50,11 +50,11 @@ def carry(kind: str, file: bytes, payload: bytes) -> bytes:
             Image.open(io.BytesIO(file)).save(buffer, format="PNG", pnginfo=fields)
             return buffer.getvalue()
         case _:
-            raise ValueError(f"carry: got {kind!r}, expected mp4, webm, webp, gif or png")
+            raise ValueError(f"embed_payload: got {kind!r}, expected mp4, webm, webp, gif or png")
 
 
 def carried(file: bytes, largest: int) -> bytes | None:
-    """Find what a file carries; None where there is nothing of ours, or more than ``largest`` bytes."""
+    """Extract the payload of a file; None where there is none, or more than ``largest`` bytes."""
     try:
         if file[4:8] == b"ftyp":
             found = _in_boxes(file)
@@ -111,7 +111,7 @@ def _in_tracks(file: bytes) -> bytes | None:
 
 
 def _in_comment(file: bytes) -> bytes | None:
-    """Read the comment that ends the file, from its mark on: its blocks are of 255 bytes."""
+    """Read the last comment of the file, in blocks of 255 bytes, from the marker on."""
     begin = file.rfind(b"\x21\xfe\xff" + MARK)
     if begin < 0:
         begin = file.rfind(MARK) - 3
@@ -125,7 +125,7 @@ def _blocks(file: bytes, at: int) -> Iterator[bytes]:
 
 
 def _in_zip(file: bytes, largest: int) -> bytes | None:
-    """Read the session of an archive, whatever its directory says of sizes."""
+    """Read the session of an archive, whatever size its directory claims."""
     with zipfile.ZipFile(io.BytesIO(file)) as archive, archive.open("session.json") as session:
         text = session.read(largest + 1)
     return text if len(text) <= largest else None

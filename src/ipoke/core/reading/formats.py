@@ -1,16 +1,16 @@
-"""The formats that are opened: everything else is refused before a decoder sees it.
+"""Allowed formats: all others are refused before decoding.
 
-No format here names another file or an address, asks for a device, or is handed to another program.
+No format here refers to another file or an address, asks for a device, or starts another program.
 """
 
 from collections.abc import Sequence
 
 VISITORS_PICTURES = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
-"""Of still pictures and animations, by Pillow's names: what browsers show."""
+"""Picture formats of visitors, by Pillow's names: those that browsers show."""
 PICTURES = (*VISITORS_PICTURES, "TIFF", "PPM")
-"""The same, and those of a person's own files."""
+"""Picture formats of a user's own files."""
 CONTAINERS = ("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegts", "mpegvideo", "asf", "flv", "ogg")
-"""Of videos, by FFmpeg's names of its demuxers."""
+"""Video containers, by FFmpeg's names of its demuxers."""
 CONTAINER_WORDS = "MP4, MOV, MKV, WebM, AVI, MPEG, WMV, FLV, 3GP or Ogg"
 CODECS = (
     *("h264", "hevc", "av1", "libdav1d", "vp8", "vp9", "libvpx", "libvpx-vp9", "theora", "vp6", "vp6a", "vp6f"),
@@ -19,17 +19,17 @@ CODECS = (
     *("prores", "dnxhd", "cfhd", "qtrle", "png", "ffv1", "huffyuv", "ffvhuff", "utvideo", "magicyuv"),
     *("rawvideo", "v210", "v410", "v308", "v408", "r210"),
 )
-"""Of the pictures in a video, by FFmpeg's names of its decoders."""
+"""Video codecs, by FFmpeg's names of its decoders."""
 _PICTURE_STARTS = (
     *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM"),
     *(b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+"),
 )
 HEAD_BYTES = 16
-"""How much of a file `is_picture` looks at."""
+"""Bytes of a file that `is_picture` needs."""
 
 
 def listed(names: Sequence[str]) -> str:
-    """Write names as a list for people.
+    """Join names to a list in words.
 
     >>> listed(("PNG", "JPEG", "GIF"))
     'PNG, JPEG or GIF'
@@ -38,7 +38,7 @@ def listed(names: Sequence[str]) -> str:
 
 
 def is_picture(head: bytes) -> bool:
-    """Tell by its first bytes, not by its name, whether a file is a picture or an animation.
+    """Tell from the first bytes of a file whether it is a picture or an animation.
 
     >>> is_picture(b"GIF89a"), is_picture(b"RIFF....WEBP"), is_picture(b"RIFF....AVI ")
     (True, True, False)

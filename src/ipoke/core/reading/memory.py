@@ -1,4 +1,4 @@
-"""A limit on the memory of this process that counts what it takes from here on."""
+"""A limit on the memory that this process may map from now on."""
 
 from pathlib import Path
 
@@ -9,12 +9,12 @@ except ImportError:  # Windows
 
 
 def can_limit_memory() -> bool:
-    """Tell whether this system lets a process limit its memory; macOS and Windows do not."""
+    """Tell whether this system can limit the memory of a process; macOS and Windows cannot."""
     return resource is not None and mapped_bytes() is not None
 
 
 def limit_memory(extra: int) -> bool:
-    """Let this process map no more than ``extra`` bytes beyond what it has mapped, or than the system allows it.
+    """Limit this process to ``extra`` bytes beyond what it has mapped, or to the limit of the system if that is lower.
 
     Returns:
         Whether the limit holds.
@@ -32,7 +32,7 @@ def limit_memory(extra: int) -> bool:
 
 
 def mapped_bytes() -> int | None:
-    """Count what this process has mapped; None where the system does not say."""
+    """Give the bytes that this process has mapped; None where the system does not tell."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""What a process that opens a file says of it: facts in JSON, and pixels; nothing that could run where it is read."""
+"""Messages from a decoder process: a JSON object and pixels, so that reading them runs no code."""
 
 import json
 import struct
@@ -10,30 +10,30 @@ from jaxtyping import UInt8
 from ipoke.core.json_text import json_text
 
 LENGTHS = struct.Struct("<II")
-"""Bytes of the facts, bytes of the pixels."""
+"""Header: bytes of the JSON object, bytes of the pixels."""
 START, END = b"S", b"E"
 COMMAND = struct.Struct("<cI")
-"""To a nursery: start a process, with so many bytes of request; or end the process of a number."""
+"""Command to the fork server: start a process (number: bytes of its request), or end one (number: its process ID)."""
 ANSWER = struct.Struct("<i")
-"""Of a nursery: the number of the process; or how it ended, as `os.waitstatus_to_exitcode` tells; at first its own."""
+"""Reply of the fork server: the process ID, or the exit code as of `os.waitstatus_to_exitcode`; first its own ID."""
 LARGEST_FACTS = 4_000_000
 LARGEST_PIXELS = 3 * 64_000_000
 
 
 class Readable(Protocol):
-    """A buffered file, of which a read ends early only at its end."""
+    """A buffered file: a short read means the end of the file."""
 
     def read(self, size: int, /) -> bytes:
-        """Read so many bytes."""
+        """Read ``size`` bytes."""
         ...
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Read as many bytes as the buffer holds; give how many there were."""
+        """Fill the buffer; give the number of bytes read."""
         ...
 
 
 class GarbledError(Exception):
-    """The other side says what no side of ours would."""
+    """The other process sent an invalid message."""
 
 
 def write_message(file: BinaryIO, facts: dict[str, Any], pixels: UInt8[np.ndarray, "h w 3"] | None = None) -> None:
@@ -48,10 +48,10 @@ def write_message(file: BinaryIO, facts: dict[str, Any], pixels: UInt8[np.ndarra
 
 
 def read_message(file: Readable) -> tuple[dict[str, Any], UInt8[np.ndarray, "h w 3"] | None] | None:
-    """Read one message; None at the end, also where it comes in the middle of a message.
+    """Read one message; None at the end of the file, even within a message.
 
     Raises:
-        GarbledError: Not a message, or a larger one than there are; the other side is not believed.
+        GarbledError: The message is invalid or too large.
     """
     head = file.read(LENGTHS.size)
     if len(head) < LENGTHS.size:

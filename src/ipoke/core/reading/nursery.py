@@ -1,4 +1,4 @@
-"""Starting processes that open files: forked by a small one that has the decoders ready, or one by one from nothing."""
+"""Start decoder processes: forked by a small server that has imported the decoders, or spawned one by one."""
 
 import atexit
 import contextlib
@@ -15,29 +15,29 @@ from ipoke.core.errors import InputError
 from ipoke.core.reading.messages import ANSWER, COMMAND, END, START
 
 PACKAGES = Path(__file__).parents[3]
-"""The folder that this package lies in."""
+"""The folder that contains this package."""
 BEGIN: str = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); from ipoke.core.reading.worker import {0}; {0}(sys.argv[1])"
 )
 CAN_FORK = hasattr(os, "fork") and hasattr(socket, "send_fds") and sys.platform != "darwin"
-"""Whether there are nurseries here; libraries of macOS do not bear to be forked."""
+"""Whether this system has a fork server; libraries of macOS cannot be forked safely."""
 START_SECONDS = 60.0
-"""Within which a nursery must be ready."""
+"""Time within which the fork server must be ready."""
 
 
 class Process(Protocol):
-    """A process that opens a file."""
+    """A decoder process."""
 
     def end(self) -> int:
-        """End it and all that it started, and tell how it ended: 0, an exit code, or minus a signal."""
+        """Kill it and its children; give 0, an exit code, or minus a signal."""
         ...
 
 
 def start(request: bytes, source: int, results: int) -> Process:
-    """Start a process that reads one open file, and writes to another.
+    """Start a process that reads one open file, and writes its results to another.
 
     Raises:
-        InputError: The system lets no process start.
+        InputError: The system cannot start a process.
     """
     if not CAN_FORK:
         return Alone(request, source, results)
@@ -45,17 +45,17 @@ def start(request: bytes, source: int, results: int) -> Process:
 
 
 def get_ready() -> None:
-    """Have a nursery, where this system has them, before the first file comes.
+    """Start the fork server, where this system has one, before the first file is decoded.
 
     Raises:
-        InputError: The system lets no process start.
+        InputError: The system cannot start a process.
     """
     if CAN_FORK:
         _nursery()
 
 
 class Alone:
-    """A process that was started from nothing, which takes a moment."""
+    """A process that runs a new interpreter, which takes about a second."""
 
     def __init__(self, request: bytes, source: int, results: int) -> None:
         self._process = subprocess.Popen(
@@ -67,27 +67,27 @@ class Alone:
         )
 
     def end(self) -> int:
-        """End it, and tell how it ended."""
+        """Kill it; give its exit code, or minus a signal."""
         self._process.kill()
         return self._process.wait()
 
 
 class Child:
-    """A process that a nursery forked."""
+    """A process that the fork server forked."""
 
     def __init__(self, nursery: "Nursery", number: int) -> None:
         self._nursery, self.number = nursery, number
 
     def end(self) -> int:
-        """End it and all that it started, and tell how it ended."""
+        """Kill it and its children; give 0, an exit code, or minus a signal."""
         return self._nursery.end(self.number)
 
 
 class Nursery:
-    """A small process that forks others, which are ready within milliseconds; ends with the process that made it.
+    """A small process that forks decoder processes within milliseconds; it ends with the process that started it.
 
     Raises:
-        InputError: It does not become ready.
+        InputError: The fork server does not become ready.
     """
 
     def __init__(self) -> None:
@@ -101,7 +101,7 @@ class Nursery:
                 stderr=subprocess.DEVNULL,
                 env=_environment(os.environ),
                 pass_fds=[other.fileno()],
-                start_new_session=True,  # Ctrl-C in a terminal is for the process that asks, not for those that open
+                start_new_session=True,  # Ctrl-C must reach the main process alone
             )
         self._control.settimeout(START_SECONDS)
         try:
@@ -109,14 +109,14 @@ class Nursery:
         except OSError as error:
             self.close()
             raise InputError(
-                "the process that opens files cannot start; let this program have more memory and processes"
+                "the process that decodes files cannot start; allow this program more memory and processes"
             ) from error
 
     def start(self, request: bytes, source: int, results: int) -> Child:
         """Fork a process.
 
         Raises:
-            InputError: The system lets none start, or has ended the nursery.
+            InputError: The system cannot start a process, or has ended the fork server.
         """
         with self._turn:
             try:
@@ -126,18 +126,20 @@ class Nursery:
             except OSError:
                 number = -1
         if number < 0:
-            raise InputError("no process to open the file can be started; try again, or let this program have more")
+            raise InputError(
+                "no process can be started to decode the file; try again, or allow this program more processes"
+            )
         return Child(self, number)
 
     def end(self, number: int) -> int:
-        """End a process with its group; 0 where the nursery is gone, and its processes with it."""
+        """Kill a process with its group; 0 where the fork server has ended, and its processes with it."""
         with self._turn, contextlib.suppress(OSError):
             self._control.sendall(COMMAND.pack(END, number))
             return self._answer()
         return 0
 
     def close(self) -> None:
-        """End it, and all that it forked."""
+        """Kill the server and all processes that it forked."""
         self._control.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(5)
@@ -150,7 +152,7 @@ class Nursery:
         while len(data) < ANSWER.size:
             part = self._control.recv(ANSWER.size - len(data))
             if not part:
-                raise ConnectionError("the nursery is gone")
+                raise ConnectionError("the fork server has ended")
             data += part
         return ANSWER.unpack(data)[0]
 
@@ -160,7 +162,7 @@ _MAKING = threading.Lock()
 
 
 def _nursery() -> Nursery:
-    """Give the nursery of this process, made anew where it has gone."""
+    """Give the fork server of this process; start one where there is none or it has ended."""
     with _MAKING:
         if _CURRENT and _CURRENT[0]._process.poll() is not None:
             _CURRENT.pop().close()
@@ -176,7 +178,7 @@ def _close() -> None:
 
 
 def _forget() -> None:
-    """In a process that was forked: the nursery is its parent's."""
+    """In a forked process: drop the fork server, which is the parent's."""
     global _MAKING
     _MAKING = threading.Lock()
     for nursery in _CURRENT:
@@ -189,11 +191,11 @@ if hasattr(os, "register_at_fork"):
 
 
 def _python(function: str) -> list[str]:
-    """Write the command that runs a function of `worker`; the folder that it is called from is not searched."""
+    """Give the command that runs a function of `worker`; the current folder is not searched for modules."""
     return [sys.executable, "-P", "-c", BEGIN.format(function), str(PACKAGES)]
 
 
 def _environment(mine: Mapping[str, str]) -> dict[str, str]:
-    """Give one thread, and no programs that could be found and started."""
+    """Give the environment: one thread, and no PATH, so that no program can be found and started."""
     small = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
     return {**mine, **small, **({"PATH": ""} if os.name == "posix" else {})}

@@ -1,4 +1,4 @@
-"""What can be asked of a file: the operations of the process that opens it."""
+"""The operations of a decoder process on a file."""
 
 import base64
 import io
@@ -23,7 +23,7 @@ Results = Iterator[tuple[Facts, Pixels | None]]
 
 
 def picture(file: BinaryIO, bounds: Bounds, side: int | None = None) -> Results:
-    """Read a picture; with a ``side``, at most as large."""
+    """Decode a picture; with ``side``, scaled down to at most ``side`` px."""
     yield size_of(file, bounds), None
     image = read_still(file, bounds)
     yield {}, image if side is None else fitted(image, side)
@@ -35,7 +35,7 @@ def animated(file: BinaryIO, bounds: Bounds) -> Results:
 
 
 def video(file: BinaryIO, bounds: Bounds) -> Results:
-    """Read timing, then frame by frame; later frames of another size are resized to the first's."""
+    """Read the timing, then decode frame by frame; frames of another size are resized to that of the first."""
     shape = None
     for facts, frame in _animation(file, bounds) if _is_picture(file) else _stream(file, bounds):
         if frame is not None:
@@ -46,7 +46,7 @@ def video(file: BinaryIO, bounds: Bounds) -> Results:
 
 
 def frame_at(file: BinaryIO, bounds: Bounds, seconds: float, side: int) -> Results:
-    """Read timing, then the one frame at so many seconds, or the last one."""
+    """Read the timing, then decode the one frame at ``seconds``, or the last one."""
     timing, chosen, count = {"fps": DEFAULT_FPS}, None, 0
     try:
         for facts, frame in video(file, bounds):
@@ -60,27 +60,29 @@ def frame_at(file: BinaryIO, bounds: Bounds, seconds: float, side: int) -> Resul
     except BrokenError:
         pass
     if chosen is None:
-        raise InputError("has no frames that can be decoded; check that it is a video")
+        raise InputError("has no frames that can be decoded; give a video")
     yield {}, fitted(chosen, side)
 
 
 def saved(file: BinaryIO, bounds: Bounds, side: int) -> Results:
-    """Read the session that a file carries without its pictures, then those, by the name of their field."""
+    """Extract the session of a file without its pictures, then each picture with the name of its field."""
     text = carried(file.read(), 3 * LARGEST_SESSION)
     if text is None:
-        raise InputError("carries no session of the studio; open one that the studio wrote")
+        raise InputError("contains no session of the studio; open a file that the studio saved")
     try:
         session = json.loads(text)
         pictures = [(name, session.pop(name)) for name in PICTURE_FIELDS if session.get(name) is not None]
         files = [(name, io.BytesIO(base64.b64decode(text, validate=True))) for name, text in pictures]
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError("carries a session that is damaged; open one that the studio wrote") from error
+        raise InputError("contains a damaged session; open another file that the studio saved") from error
     yield {"session": session}, None
     for name, png in files:
         yield size_of(png, bounds), None
         image = read_still(png, bounds)
         if max(image.shape) > side:
-            raise InputError(f"carries a picture of {image.shape[1]} x {image.shape[0]} px, expected at most {side}")
+            raise InputError(
+                f"contains a picture of {image.shape[1]} x {image.shape[0]} px, expected at most {side} px a side"
+            )
         yield {"picture": name}, fitted(image, side)
 
 
@@ -92,7 +94,7 @@ OPERATIONS: dict[str, Callable[..., Results]] = {
 def _stream(file: BinaryIO, bounds: Bounds) -> Results:
     with opened_video(file, bounds) as (container, stream):
         yield {"width": stream.width or 0, "height": stream.height or 0}, None
-        yield _said(timing_of(container, stream)), None
+        yield _timing_facts(timing_of(container, stream)), None
         for frame in decoded_frames(container, stream, bounds):
             yield {}, frame
 
@@ -102,7 +104,7 @@ def _animation(file: BinaryIO, bounds: Bounds) -> Results:
     durations = list(read_durations(file, bounds))
     step, seconds = min(durations), sum(durations) / 1000
     frames = sum(repeats(duration, step) for duration in durations)
-    yield _said(Timing(frames / seconds if seconds else DEFAULT_FPS, seconds)), None
+    yield _timing_facts(Timing(frames / seconds if seconds else DEFAULT_FPS, seconds)), None
     count = 0
     try:
         for shown in read_animation(file, step, bounds):
@@ -110,10 +112,10 @@ def _animation(file: BinaryIO, bounds: Bounds) -> Results:
                 yield {}, shown.pixels
                 count += 1
     except InputError as error:
-        raise BrokenError(f"breaks off after {count} frames ({error})") if count else error from error
+        raise BrokenError(f"ends after {count} frames ({error})") if count else error from error
 
 
-def _said(timing: Timing) -> Facts:
+def _timing_facts(timing: Timing) -> Facts:
     return {"fps": timing.fps, "seconds": timing.seconds}
 
 

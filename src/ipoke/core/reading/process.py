@@ -1,8 +1,8 @@
-"""Files opened in a process of their own: what is wrong with one ends there.
+"""Decode each file in a process of its own, so that a malicious or damaged file can harm nothing else.
 
-A file is given as an open handle, never by name. What comes back is facts and pixels, which are checked, and never run.
-The process has no PyTorch, a bounded memory, no programs that it could start and no files that it could write; it ends
-with whatever it started when it is late, when nobody wants its results any more, and with the process that asked.
+The process is given an open handle, never a name. It returns JSON and pixels, which are checked and never executed.
+It has no PyTorch, limited memory, no PATH to start programs from, and may write no files. It is killed with its
+children when it exceeds its time, when its results are no longer needed, and with the process that started it.
 """
 
 import contextlib
@@ -25,23 +25,23 @@ from ipoke.core.reading.nursery import start
 
 PIPE_BYTES = 2**20
 OWN_FILES = Bounds()
-"""For what a person gives on the command line or in Python."""
+"""Limits for files that are given on the command line or in Python."""
 Result = tuple[dict[str, Any], UInt8[np.ndarray, "h w 3"] | None]
 
 
 class BrokenVideoError(InputError):
-    """A video whose beginning could be read and whose end could not; the frames so far are good."""
+    """The beginning of a video could be decoded and its end could not; the frames so far are valid."""
 
 
 class Opening:
-    """A file that is being opened; gives results until it ends.
+    """A process that decodes one file; iterate over it for the results.
 
     Args:
-        operation: Of `ipoke.core.reading.operations`.
+        operation: Name of a function of `ipoke.core.reading.operations`.
         source: The file, open for reading, or its bytes.
-        name: What errors call it.
-        bounds: Of the process.
-        arguments: Of the operation.
+        name: Name of the file in errors.
+        bounds: Limits of the process.
+        arguments: Arguments of the operation.
 
     Raises:
         InputError: The process cannot be started.
@@ -77,8 +77,8 @@ class Opening:
         """Wait for results, one by one.
 
         Raises:
-            InputError: What is wrong with the file.
-            BrokenVideoError: What is wrong with the rest of it, after good frames.
+            InputError: The file cannot be decoded.
+            BrokenVideoError: The rest of the file cannot be decoded, after valid frames.
         """
         frames = 0
         while True:
@@ -86,7 +86,7 @@ class Opening:
                 message = read_message(self._results)
             except GarbledError as error:
                 self.end()
-                raise InputError(f"{self.name}: took its decoder over ({error}); do not trust this file") from error
+                raise InputError(f"{self.name}: decoder sent an invalid message ({error}); do not trust it") from error
             if message is None:
                 raise self._death(self.end(), frames)
             facts, pixels = message
@@ -102,7 +102,7 @@ class Opening:
                     raise InputError(f"{self.name}: {str(facts.get('words'))[:300]}")
 
     def end(self) -> int:
-        """End the process and all that it started, and tell how it ended: 0, an exit code, or minus a signal."""
+        """Kill the process and its children; give 0, an exit code, or minus a signal."""
         with self._ending:
             if self._status is None:
                 self._status = self._process.end()
@@ -112,15 +112,15 @@ class Opening:
         if status == -getattr(signal, "SIGALRM", signal.SIGTERM):
             words = f"takes more than {self.bounds.silence_s} s to decode"
         else:
-            words = "cannot be decoded; it may be damaged, or far too large"
+            words = "cannot be decoded; it may be damaged, or too large"
         if frames:
-            return BrokenVideoError(f"{self.name}: breaks off after {frames} frames (the rest {words})")
+            return BrokenVideoError(f"{self.name}: ends after {frames} frames (the rest {words})")
         return InputError(f"{self.name}: {words}")
 
 
 @contextlib.contextmanager
 def _as_file(source: BinaryIO | bytes) -> Generator[BinaryIO]:
-    """Give a file that has no name and that a process can seek in; it is gone when the last handle is closed."""
+    """Give a seekable file without a name, which ends with its last handle."""
     if not isinstance(source, bytes):
         yield source
         return
@@ -136,7 +136,7 @@ def _as_file(source: BinaryIO | bytes) -> Generator[BinaryIO]:
 
 
 def _enlarge(pipe: int) -> None:
-    """Let whole frames wait in a pipe, where the system can."""
+    """Enlarge the buffer of a pipe to whole frames, where the system can."""
     with contextlib.suppress(ImportError, AttributeError, OSError):
         import fcntl
 

@@ -1,4 +1,4 @@
-"""Reading files of people: regular files alone, of a bounded size, JSON of a bounded depth."""
+"""Read a user's files: regular files only, of limited size; JSON of limited depth."""
 
 import json
 import os
@@ -11,24 +11,24 @@ from ipoke.core.files import reason
 
 
 def regular_file(path: Path, what: str = "file") -> Path:
-    """Check that a path leads to a regular file: reading a pipe may wait for ever, and a device has no end.
+    """Check that a path is a regular file: reading a pipe may block for ever, and a device has no end.
 
     Args:
-        path: Of the file; symbolic links are followed.
-        what: What it is expected to be, for the error.
+        path: The path; symbolic links are followed.
+        what: What the file is expected to be, for the error.
 
     Raises:
-        InputError: Nothing is there, or something else than a file.
+        InputError: The path does not exist or is not a regular file.
     """
     open_regular(path, what).close()
     return path
 
 
 def open_regular(path: Path, what: str = "file") -> BinaryIO:
-    """Open a file to be read; whatever else may lie at the path (a folder, a pipe, a device) is not waited for.
+    """Open a regular file for reading; a folder, a pipe or a device at the path is refused without blocking.
 
     Raises:
-        InputError: As `regular_file`, or it may not be read.
+        InputError: As `regular_file`, or the file is not readable.
     """
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -45,7 +45,7 @@ def open_regular(path: Path, what: str = "file") -> BinaryIO:
 
 
 def is_there(path: Path) -> bool:
-    """Tell whether a path leads to anything; nothing is there where a name is too long or too odd."""
+    """Tell whether a path exists; False where the name is invalid or too long."""
     try:
         return path.exists()
     except OSError:
@@ -53,7 +53,7 @@ def is_there(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether a path leads to a folder; no name is too long or too odd to say no."""
+    """Tell whether a path is a folder; False where the name is invalid or too long."""
     try:
         return path.is_dir()
     except OSError:
@@ -64,7 +64,7 @@ def read_bounded(path: Path, most: int, what: str = "file") -> bytes:
     """Read a file of at most ``most`` bytes; errors call it ``what``.
 
     Raises:
-        InputError: No such file, not a regular one, not readable, or larger.
+        InputError: The file is missing, not regular, not readable, or larger.
     """
     with open_regular(path, what) as file:
         try:
@@ -77,10 +77,10 @@ def read_bounded(path: Path, most: int, what: str = "file") -> bytes:
 
 
 def json_of(text: str | bytes) -> Any:
-    """Read JSON.
+    """Parse JSON.
 
     Raises:
-        ValueError: Not JSON, not UTF-8, or nested too deeply.
+        ValueError: The text is not JSON, not UTF-8, or nested too deeply.
     """
     try:
         return json.loads(text)

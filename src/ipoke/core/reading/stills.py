@@ -1,4 +1,4 @@
-"""Pictures and animations to RGB, by Pillow; runs in the process that opens files."""
+"""Decode pictures and animations to RGB, by Pillow; runs in a decoder process."""
 
 import contextlib
 import warnings
@@ -17,7 +17,7 @@ from ipoke.core.reading.formats import listed
 
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 ORIENTATION = 0x0112
-"""The EXIF tag that says how a camera was held."""
+"""The EXIF tag of the orientation of a picture."""
 TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
@@ -29,23 +29,23 @@ TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 WEBP_HEAD_BYTES = 30
 ROWS = 256
-"""Converted at a time, so that a large picture is not held three times."""
+"""Rows that are converted at a time, so that a large picture is not in memory three times."""
 MOST_IMAGES = 100_000
-"""Of an animation."""
+"""Most images of an animation."""
 
 
 class Shown(NamedTuple):
-    """An image of an animation, and for how many frames it is shown."""
+    """An image of an animation, and the number of frames that show it."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
     frames: int
 
 
 def read_still(file: BinaryIO, bounds: Bounds) -> UInt8[np.ndarray, "h w 3"]:
-    """Read a picture: upright, transparent parts on white, the first frame of an animation.
+    """Decode a picture: upright, transparent parts on white; of an animation, the first frame.
 
     Raises:
-        InputError: Not a picture of `PICTURES`, cut off or damaged, or larger than the bounds.
+        InputError: The file is not a picture of an allowed format, truncated or damaged, or larger than the bounds.
     """
     with opened(file, bounds) as image:
         pixels, orientation = rgb_on_white(image), _orientation(image)
@@ -53,13 +53,13 @@ def read_still(file: BinaryIO, bounds: Bounds) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def size_of(file: BinaryIO, bounds: Bounds) -> dict[str, int]:
-    """Read width and height, px, without decoding anything.
+    """Read width and height, px, without decoding.
 
     Raises:
         InputError: As `read_still`.
     """
     file.seek(0)
-    size = webp_size(file.read(WEBP_HEAD_BYTES))  # Pillow makes the whole canvas to open one
+    size = webp_size(file.read(WEBP_HEAD_BYTES))  # Pillow allocates the whole canvas of a WebP file when it opens one
     if size is None:
         with opened(file, bounds) as image:
             size = image.size
@@ -68,7 +68,7 @@ def size_of(file: BinaryIO, bounds: Bounds) -> dict[str, int]:
 
 
 def webp_size(head: bytes) -> tuple[int, int] | None:
-    """Read width and height, px, from the first bytes of a WebP file; None of anything else.
+    """Read width and height, px, from the first bytes of a WebP file; None for other files.
 
     Source: RFC 9649, sections 2.5 to 2.7.
     """
@@ -96,10 +96,10 @@ def is_animated(file: BinaryIO, bounds: Bounds) -> bool:
 
 
 def read_durations(file: BinaryIO, bounds: Bounds) -> Iterator[float]:
-    """Say how long each image of an animation is shown, ms, up to the first one that is broken.
+    """Read the duration of each image of an animation, ms, up to the first damaged one.
 
     Raises:
-        InputError: The first one is broken, or as `read_still`.
+        InputError: The first image is damaged, or as `read_still`.
     """
     count = 0
     try:
@@ -114,10 +114,10 @@ def read_durations(file: BinaryIO, bounds: Bounds) -> Iterator[float]:
 
 
 def read_animation(file: BinaryIO, step_ms: float, bounds: Bounds) -> Iterator[Shown]:
-    """Read each image, to be shown for as many frames as its duration asks for: writers merge images that are equal.
+    """Decode each image, with the number of frames of its duration: writers merge equal images into a longer one.
 
     Raises:
-        InputError: As `read_still`, perhaps after the last good image.
+        InputError: As `read_still`, perhaps after the last valid image.
     """
     with opened(file, bounds) as image:
         for still in _images(image):
@@ -125,13 +125,13 @@ def read_animation(file: BinaryIO, step_ms: float, bounds: Bounds) -> Iterator[S
 
 
 def repeats(duration_ms: float, step_ms: float) -> int:
-    """Count the frames that an image is shown for; a pause of a minute in an animation is a title, not 6000 frames."""
+    """Count the frames that show an image, at most 100: a pause of a minute is not 6000 frames."""
     return min(max(1, round(duration_ms / step_ms)), 100) if step_ms else 1
 
 
 @contextlib.contextmanager
 def opened(file: BinaryIO, bounds: Bounds) -> Generator[Image.Image]:
-    """Open a picture of a bounded size; whatever goes wrong with the file inside the block becomes one line.
+    """Open a picture of limited size; any exception inside the block becomes an InputError.
 
     Raises:
         InputError: As `read_still`.
@@ -146,28 +146,28 @@ def opened(file: BinaryIO, bounds: Bounds) -> Generator[Image.Image]:
     except UnidentifiedImageError as error:
         raise InputError(f"is not an image that can be read; expected {listed(bounds.pictures)}") from error
     except Image.DecompressionBombError as error:
-        raise InputError(f"is far larger than {bounds.pixels // 10**6} megapixels; make it smaller") from error
+        raise InputError(f"is larger than {bounds.pixels // 10**6} megapixels; make it smaller") from error
     except InputError:
         raise
-    except Exception as error:  # decoders raise what they meet: struct.error, KeyError, SyntaxError, ...
-        raise InputError(f"cannot be read ({reason(error)[:120]}); the image may be cut off or damaged") from error
+    except Exception as error:  # decoders raise anything: struct.error, KeyError, SyntaxError, ...
+        raise InputError(f"cannot be read ({reason(error)[:120]}); the image may be truncated or damaged") from error
 
 
 def check_size(width: int, height: int, bounds: Bounds) -> None:
-    """Refuse what is too large, before it is decoded.
+    """Refuse a picture that is too large, before it is decoded.
 
     Raises:
-        InputError: Too many pixels, or too long a side.
+        InputError: It has too many pixels, or too long a side.
     """
     if width * height > bounds.pixels:
         most = f"{bounds.pixels // 10**6} megapixels"
         raise InputError(f"has {width} x {height} pixels, expected at most {most}; make it smaller")
     if max(width, height) > bounds.side_px:
-        raise InputError(f"has {width} x {height} pixels, expected sides of at most {bounds.side_px}; cut it")
+        raise InputError(f"has {width} x {height} pixels, expected sides of at most {bounds.side_px}; make it smaller")
 
 
 def rgb_on_white(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
-    """Give the pixels of an image as RGB, with transparent parts on white and 16-bit grey brought to 8 bits."""
+    """Convert an image to RGB, transparent parts on white; 16-bit grey to 8 bits."""
     if image.mode.startswith("I;16") or image.mode == "I":
         grey = np.asarray(image).astype(np.int64) // 257
         return np.repeat(np.clip(grey, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
@@ -183,14 +183,14 @@ def rgb_on_white(image: Image.Image) -> UInt8[np.ndarray, "h w 3"]:
 
 
 def fitted(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Scale a picture down to at most ``side`` px.
+    """Scale a picture down to at most ``side`` px a side.
 
     Raises:
-        InputError: It is smaller than 8 px on a side.
+        InputError: A side is shorter than 8 px.
     """
     height, width = image.shape[:2]
     if min(height, width) < 8:
-        raise InputError(f"has {width} x {height} px, expected at least 8 x 8")
+        raise InputError(f"has {width} x {height} px, expected at least 8 x 8 px; use a larger picture")
     longest = max(height, width)
     if longest <= side:
         return image
@@ -201,7 +201,7 @@ def fitted(image: UInt8[np.ndarray, "h w 3"], side: int) -> UInt8[np.ndarray, "h
 def _images(image: Image.Image) -> Iterator[Image.Image]:
     for count, still in enumerate(ImageSequence.Iterator(image), start=1):
         if count > MOST_IMAGES:
-            raise InputError(f"has more than {MOST_IMAGES} images; cut it")
+            raise InputError(f"has more than {MOST_IMAGES} images; use a shorter animation")
         yield still
 
 
@@ -211,7 +211,7 @@ def _duration(image: Image.Image) -> float:
 
 
 def _orientation(image: Image.Image) -> int:
-    """Look up how a picture is to be turned; EXIF blocks that are damaged say nothing."""
+    """Read the EXIF orientation of a picture; 1, upright, where the EXIF data are damaged."""
     with contextlib.suppress(Exception):
         value = image.getexif().get(ORIENTATION, 1)
         return value if isinstance(value, int) else 1

@@ -1,7 +1,7 @@
-"""What runs in the processes that open files, and in the nursery that forks them.
+"""The code of the decoder processes, and of the fork server that starts them.
 
-The nursery has imported the decoders, without PyTorch, and opens nothing itself. It ends, and all its children with it,
-when nobody holds the other end of its socket any more.
+The fork server has imported the decoders, without PyTorch, and decodes nothing itself. It ends, with all its children,
+when the other end of its socket is closed.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ from ipoke.core.reading.streams import BrokenError
 
 
 def serve(control: socket.socket) -> None:
-    """Start and end processes as the other side commands, until it is gone."""
+    """Start and end processes on command, until the other end of the socket is closed."""
     children: set[int] = set()
     try:
         while True:
@@ -46,14 +46,14 @@ def serve(control: socket.socket) -> None:
                 children.discard(number)
                 control.sendall(ANSWER.pack(_end(number)))
     except OSError:
-        return  # the other side is gone
+        return  # the main process has ended
     finally:
         for child in children:
             _end(child)
 
 
 def _forked() -> int:
-    """Fork; give -1 where the system lets no more processes start."""
+    """Fork; give -1 where the system cannot start more processes."""
     try:
         return os.fork()
     except OSError:
@@ -61,7 +61,7 @@ def _forked() -> int:
 
 
 def run(request: dict[str, Any], source: BinaryIO, results: BinaryIO) -> None:
-    """Do what is asked of one file, and write the results; what is wrong with the file is the last of them."""
+    """Run an operation on one file, and write its results; an error is the last of them."""
     bounds = Bounds(*request["bounds"])
     step = OPERATIONS[request["operation"]](source, bounds, **request["arguments"])
     try:
@@ -70,16 +70,16 @@ def run(request: dict[str, Any], source: BinaryIO, results: BinaryIO) -> None:
     except InputError as error:
         write_message(results, {"kind": "broken" if isinstance(error, BrokenError) else "error", "words": str(error)})
     except MemoryError:
-        write_message(results, {"kind": "error", "words": "takes too much memory to open; make it smaller"})
-    except Exception as error:  # whatever a decoder raises, the file made it do so
-        words = f"cannot be read ({type(error).__name__}); it may be cut off or damaged"
+        write_message(results, {"kind": "error", "words": "needs too much memory to decode; make it smaller"})
+    except Exception as error:  # whatever a decoder raises, the file is the cause
+        words = f"cannot be read ({type(error).__name__}); it may be truncated or damaged"
         write_message(results, {"kind": "error", "words": words})
     else:
         write_message(results, {"kind": "end"})
 
 
 def _in_time(results: Iterator[Any], seconds: int) -> Iterator[Any]:
-    """Let the system end this process where the next result takes longer, whatever it does; writing may take long."""
+    """Let the system kill this process where decoding a result takes longer; the time of writing does not count."""
     can_alarm = hasattr(signal, "alarm")
     while True:
         if can_alarm:
@@ -93,7 +93,7 @@ def _in_time(results: Iterator[Any], seconds: int) -> Iterator[Any]:
 
 
 def live_alone(asked: str) -> None:
-    """Be a process for one file, started without a nursery: it is the input, and results go to the output."""
+    """Run a decoder process without a fork server: the file is standard input, and results go to standard output."""
     results = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     request = json.loads(asked)
@@ -103,7 +103,7 @@ def live_alone(asked: str) -> None:
 
 
 def _live(request: bytes, source: int, results: int) -> None:
-    """Be the process for one file; never returns."""
+    """Run a forked decoder process; never returns."""
     try:
         os.setsid()
         silence = os.open(os.devnull, os.O_RDWR)
@@ -119,10 +119,10 @@ def _live(request: bytes, source: int, results: int) -> None:
 
 
 def _bind(bounds: Bounds) -> None:
-    """Take from this process what opening a file does not need."""
+    """Restrict this process to what decoding a file needs."""
     cv2.setNumThreads(1)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
-        file.write("1000")  # if the machine runs out of memory, this process goes first
+        file.write("1000")  # if the machine runs out of memory, this process is killed first
     limit_memory(bounds.memory_bytes)
     if bounds.is_patient and hasattr(os, "nice"):
         os.nice(10)
@@ -134,8 +134,8 @@ def _bind(bounds: Bounds) -> None:
 
 
 def _end(child: int) -> int:
-    """End a process with its whole group, and tell how it ended."""
-    for end in (os.killpg, os.kill):  # the group is there once the process has begun to live
+    """Kill a process with its group; give its exit code, or minus a signal."""
+    for end in (os.killpg, os.kill):  # the group exists once the process has called setsid
         with contextlib.suppress(OSError):
             end(child, signal.SIGKILL)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -146,13 +146,13 @@ def _receive(control: socket.socket, size: int) -> bytes:
     while len(data) < size:
         part = control.recv(size - len(data))
         if not part:
-            raise OSError("the other side is gone")
+            raise OSError("the main process has ended")
         data += part
     return bytes(data)
 
 
 def begin(handle: str) -> None:
-    """Be a nursery: say so through the socket of that handle, and serve."""
+    """Run the fork server: report to the socket of that handle, and serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(handle)) as control:
         control.sendall(ANSWER.pack(os.getpid()))

@@ -1,12 +1,12 @@
-/** What clips are made of as they come: an answer with its samples, filled line by line. */
+/** The answer to a question: its samples and frames, filled in line by line as the server sends them. */
 
 import * as api from "./api.js";
 
 const WIDEST_FRAME = 768;
 
 /**
- * An answer before its frames: {question, samples, frames, width, height, done, side, motionUnit, spread, ambiguity, transfer};
- * transfer is {roundTrip, poke} where a video's motion moves the picture.
+ * An empty answer: {question, samples, frames, width, height, done, side, motionUnit, spread, ambiguity, transfer};
+ * transfer is {roundTrip, poke} for a motion transfer.
  */
 export function emptyAnswer(begin, question) {
   return {
@@ -17,10 +17,10 @@ export function emptyAnswer(begin, question) {
   };
 }
 
-/** A sample before its frames; frames are drawables by number from 1, mixed is words where it lies between two others. */
+/** An empty sample; frames are drawables by number from 1; mixed describes an interpolated sample in words. */
 export const emptySample = (residual) => ({ residual, frames: [], bits: null, rank: null, draws: 1, reached: [], motion: null, mixed: null });
 
-/** Take a line of a frame in; it takes the place of a sketch of it. */
+/** Store a frame; the final frame replaces its draft. */
 export async function takeFrame(sample, line, answer) {
   const file = new Blob([api.bytesOf(line.jpeg)], { type: "image/jpeg" });
   const shrink = answer.width > WIDEST_FRAME ? { resizeWidth: WIDEST_FRAME, resizeQuality: "high" } : {};
@@ -29,18 +29,18 @@ export async function takeFrame(sample, line, answer) {
   sample.frames[line.frame] = frame;
 }
 
-/** Take in what is said of one sample in the end. */
-export function fillSample(sample, said) {
-  sample.bits = said.bits_per_dim;
-  sample.rank = said.rank;
-  sample.draws = said.draws;
-  sample.reached = said.reached ?? [];
-  sample.motion = said.motion ? new Int8Array(api.bytesOf(said.motion).buffer) : null;
+/** Store the statistics of a finished sample. */
+export function fillSample(sample, reply) {
+  sample.bits = reply.bits_per_dim;
+  sample.rank = reply.rank;
+  sample.draws = reply.draws;
+  sample.reached = reply.reached ?? [];
+  sample.motion = reply.motion ? new Int8Array(api.bytesOf(reply.motion).buffer) : null;
 }
 
-/** Take the last line in. */
+/** Store the last line. */
 export function fillAnswer(answer, line) {
-  line.samples.forEach((said, index) => fillSample(answer.samples[index], said));
+  line.samples.forEach((reply, index) => fillSample(answer.samples[index], reply));
   answer.side = line.side;
   answer.motionUnit = line.motion_unit;
   answer.spread = line.spread ? api.bytesOf(line.spread) : null;
@@ -48,16 +48,16 @@ export function fillAnswer(answer, line) {
   answer.done = true;
 }
 
-/** How near samples come to what was asked, in words. */
+/** The largest distance between a poked point and its target, in words. */
 export function reachedWords(samples) {
   const errors = samples.flatMap((sample) => sample.reached.map((point) => point.error));
-  return errors.length ? `reached to ${Math.max(...errors).toFixed(1)} px` : "";
+  return errors.length ? `target error up to ${Math.max(...errors).toFixed(1)} px` : "";
 }
 
-/** Which samples had to be drawn again, in words. */
+/** Which samples were drawn again, in words. */
 export function redrawnWords(samples) {
   const again = samples.flatMap((sample, index) => (sample.draws > 1 ? [index + 1] : []));
-  return again.length ? `drawn again, for being too far off: ${again.join(", ")}` : "";
+  return again.length ? `redrawn after a failed round trip: ${again.join(", ")}` : "";
 }
 
 /** Free the memory of frames. */

@@ -1,17 +1,17 @@
-/** The server's calls: one function each, errors as words. */
+/** The server's API: one function per call; errors carry a message. */
 
 const TOKEN = "ipoke-token";
 const VISITOR = "ipoke-visitor";
 
-/** An answer of the server that is not a success, or none at all (status 0). */
+/** A failed call: its HTTP status, or 0 where the server did not respond. */
 class Problem extends Error {
-  constructor(words, status) {
-    super(words);
+  constructor(message, status) {
+    super(message);
     this.status = status;
   }
 }
 
-/** Keep the token that came in the address, and give what else the address's hash held. */
+/** Store the token from the address's hash; returns all parameters of the hash. */
 export function takeHash() {
   const hash = new URLSearchParams(location.hash.slice(1));
   if (hash.has("token")) sessionStorage.setItem(TOKEN, hash.get("token"));
@@ -28,7 +28,7 @@ function visitor() {
   return name;
 }
 
-/** Send a request and give its response; throws a Problem in words, or the AbortError of a request taken back. */
+/** Send a request and return its response; throws a Problem, or AbortError where the request was cancelled. */
 async function call(path, { body, signal, type } = {}) {
   const headers = { "X-Visitor": visitor() };
   const token = sessionStorage.getItem(TOKEN);
@@ -39,46 +39,46 @@ async function call(path, { body, signal, type } = {}) {
     response = await fetch(path, { method: body === undefined ? "GET" : "POST", headers, body, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem("The server does not answer. Nothing is lost here; the page goes on as soon as it is back.", 0);
+    throw new Problem("The server does not respond. Your work is kept; the page continues as soon as the server is back.", 0);
   }
   if (response.ok) return response;
-  let words = `The server answered ${response.status}.`;
+  let message = `The server returned status ${response.status}.`;
   try {
-    words = (await response.json()).error || words;
+    message = (await response.json()).error || message;
   } catch {
-    /* an answer without words keeps the number */
+    /* not JSON: the status has to do */
   }
-  throw new Problem(words, response.status);
+  throw new Problem(message, response.status);
 }
 
-const asked = (path, question, signal) => call(path, { body: JSON.stringify(question), type: "application/json", signal });
-const sent = (path, file, signal) => call(path, { body: file, type: file.type || "application/octet-stream", signal });
+const postJson = (path, question, signal) => call(path, { body: JSON.stringify(question), type: "application/json", signal });
+const postFile = (path, file, signal) => call(path, { body: file, type: file.type || "application/octet-stream", signal });
 const json = async (response) => (await response).json();
 
 export const about = () => json(call("/api/about"));
-export const sendPicture = (file) => json(sent("/api/pictures", file));
+export const sendPicture = (file) => json(postFile("/api/pictures", file));
 export const pictureFile = async (id) => (await call(`/api/pictures/${encodeURIComponent(id)}`)).blob();
-export const videoFrame = (file, seconds, signal) => json(sent(`/api/frame?at=${seconds}`, file, signal));
-export const affinity = (picture, x, y, signal) => json(asked("/api/affinity", { picture, x, y }, signal));
-export const continueFrom = (question) => json(asked("/api/continue", question));
-export const reopen = (file) => json(sent("/api/reopen", file));
-export const command = (question) => json(asked("/api/command", question));
-export const exported = async (question, format) => (await asked(`/api/export?format=${format}`, question)).blob();
+export const videoFrame = (file, seconds, signal) => json(postFile(`/api/frame?at=${seconds}`, file, signal));
+export const affinity = (picture, x, y, signal) => json(postJson("/api/affinity", { picture, x, y }, signal));
+export const continueFrom = (question) => json(postJson("/api/continue", question));
+export const reopen = (file) => json(postFile("/api/reopen", file));
+export const command = (question) => json(postJson("/api/command", question));
+export const exported = async (question, format) => (await postJson(`/api/export?format=${format}`, question)).blob();
 
-/** The last frame of a question: its JPEG and where the poked points end. */
+/** A preview, the last frame of a question: its JPEG and the poked points' final positions. */
 export async function preview(question, signal) {
-  const response = await asked("/api/preview", question, signal);
+  const response = await postJson("/api/preview", question, signal);
   return { file: await response.blob(), reached: JSON.parse(response.headers.get("X-Reached") || "[]") };
 }
 
-/** The lines of a question's clips, one object at a time. */
+/** The clips of a question, as a stream of objects. */
 export async function* clips(question, signal) {
-  yield* lines(await asked("/api/clips", question, signal));
+  yield* lines(await postJson("/api/clips", question, signal));
 }
 
-/** The lines of a picture that a video's motion moves. */
+/** The clip of a motion transfer, as a stream of objects. */
 export async function* transfer(picture, file, signal) {
-  yield* lines(await sent(`/api/transfer?picture=${encodeURIComponent(picture)}`, file, signal));
+  yield* lines(await postFile(`/api/transfer?picture=${encodeURIComponent(picture)}`, file, signal));
 }
 
 async function* lines(response) {
@@ -90,16 +90,16 @@ async function* lines(response) {
       if (done) break;
       const parts = (rest + value).split("\n");
       rest = parts.pop();
-      for (const part of parts) if (part) yield said(part);
+      for (const part of parts) if (part) yield parsed(part);
     }
   } catch (error) {
     if (error.name === "AbortError" || error instanceof Problem) throw error;
-    throw new Problem("The connection broke off in the middle. Your pokes are kept; try again.", 0);
+    throw new Problem("The connection was interrupted. Your pokes are kept; try again.", 0);
   }
-  if (rest.trim()) yield said(rest);
+  if (rest.trim()) yield parsed(rest);
 }
 
-function said(line) {
+function parsed(line) {
   const value = JSON.parse(line);
   if (value.kind === "error") throw new Problem(value.error, 500);
   return value;

@@ -1,4 +1,4 @@
-/** Pokes as arrows and pins: drawing them, and finding the one under the hand. */
+/** Pokes as arrows and pins: draw them, and find the one under the pointer. */
 
 const HUES = [214, 32, 146, 282, 330, 52, 184, 98];
 const PIN = "#e5342b";
@@ -42,7 +42,7 @@ export function drawPoke(ctx, poke, index, scale, { selected = false, faint = fa
   ctx.restore();
 }
 
-/** Draw where a poked point ends beside its target, and how far that is. */
+/** Draw where a poked point ends, and its distance from the target. */
 export function drawReached(ctx, poke, reached, index, scale, width) {
   const [x, y] = [toCanvas(reached.x, scale), toCanvas(reached.y, scale)];
   const [hx, hy] = [toCanvas(poke.x + poke.dx, scale), toCanvas(poke.y + poke.dy, scale)];
@@ -60,27 +60,27 @@ export function drawReached(ctx, poke, reached, index, scale, width) {
   label(ctx, `${reached.error.toFixed(1)} px`, right ? hx + 16 : hx - 16, hy, right ? "left" : "right");
 }
 
-/** Draw how far a pull may go, and what the hand asked beyond. */
-export function drawLimit(ctx, poke, longest, hand, scale) {
+/** Draw the longest drag, and a line to a pointer that is farther away. */
+export function drawLimit(ctx, poke, longest, pointer, scale) {
   const [x, y] = [toCanvas(poke.x, scale), toCanvas(poke.y, scale)];
   ctx.save();
   ctx.setLineDash([4, 5]);
   ring(ctx, x, y, longest * scale, 3, "rgb(0 0 0 / 0.35)");
   ring(ctx, x, y, longest * scale, 1.5, "rgb(255 255 255 / 0.9)");
-  if (hand) {
+  if (pointer) {
     const beyond = new Path2D();
     beyond.moveTo(toCanvas(poke.x + poke.dx, scale), toCanvas(poke.y + poke.dy, scale));
-    beyond.lineTo(toCanvas(hand.x, scale), toCanvas(hand.y, scale));
+    beyond.lineTo(toCanvas(pointer.x, scale), toCanvas(pointer.y, scale));
     line(ctx, beyond, 1.5, "#fff");
   }
   ctx.restore();
-  if (hand) {
+  if (pointer) {
     const beyond = 1 + 28 / Math.hypot(poke.dx * scale, poke.dy * scale);
-    label(ctx, "as far as it goes", toCanvas(poke.x + poke.dx * beyond, scale), toCanvas(poke.y + poke.dy * beyond, scale), "center");
+    label(ctx, "maximum length", toCanvas(poke.x + poke.dx * beyond, scale), toCanvas(poke.y + poke.dy * beyond, scale), "center");
   }
 }
 
-/** Draw the cross that keys move. */
+/** Draw the keyboard cursor. */
 export function drawCursor(ctx, at, scale) {
   const [x, y] = [toCanvas(at.x, scale), toCanvas(at.y, scale)];
   const cross = new Path2D();
@@ -92,7 +92,7 @@ export function drawCursor(ctx, at, scale) {
   line(ctx, cross, 2, "#fff");
 }
 
-/** The poke whose dot or head is within reach of a place, the selected one first: {index, part} or null. */
+/** The poke whose dot or head is nearest to a point and within reach; the selected one is preferred: {index, part} or null. */
 export function pokeAt(pokes, x, y, reach, selected) {
   let best = null;
   pokes.forEach((poke, index) => {
@@ -105,7 +105,7 @@ export function pokeAt(pokes, x, y, reach, selected) {
   return best && { index: best.index, part: best.part };
 }
 
-/** The path of an arrow that ends at its target's ring, so that the ring stays free for what arrives there. */
+/** The path of an arrow that ends at its target's ring, so that the picture stays visible inside the ring. */
 function arrow(x, y, hx, hy) {
   const path = new Path2D();
   const angle = Math.atan2(hy - y, hx - x);
@@ -147,8 +147,8 @@ function label(ctx, words, x, y, align) {
   ctx.textBaseline = "middle";
   const width = ctx.measureText(words).width + 12;
   const room = ctx.canvas.width / ctx.getTransform().a;
-  const wished = align === "left" ? x : align === "right" ? x - width : x - width / 2;
-  const left = Math.max(4, Math.min(room - width - 4, wished));
+  const wanted = align === "left" ? x : align === "right" ? x - width : x - width / 2;
+  const left = Math.max(4, Math.min(room - width - 4, wanted));
   const middle = Math.max(14, y);
   ctx.beginPath();
   ctx.roundRect(left, middle - 10, width, 20, 6);

@@ -1,14 +1,14 @@
-/** Bursts of small changes, by keys or a slider: previews while they last, clips and one step of undo once they rest. */
+/** Bursts of small changes, by keys or a slider: previews during a burst; afterwards clips, and one step of undo. */
 
 import { askSoon, sampleNow, stopAsking } from "./clips.js";
 import { dropPreviews, wantPreview } from "./preview.js";
 import { changeInBurst, endBurst } from "./state.js";
 
-let what = null;
+let describe = null;
 
-/** Make a small change; `words` says what happened once the burst is over. */
-export function changeABit(patch, words) {
-  what = words;
+/** Make a small change; `description` gives the status text once the burst is over. */
+export function changeABit(patch, description) {
+  describe = description;
   changeInBurst(patch);
   wantPreview();
   askSoon(settleBurst);
@@ -19,5 +19,5 @@ export function settleBurst() {
   if (!endBurst()) return;
   stopAsking();
   dropPreviews();
-  sampleNow(what());
+  sampleNow(describe());
 }

@@ -1,4 +1,4 @@
-/** The pictures that come with ipoke, as a row to choose from. */
+/** The bundled pictures, as a row of buttons. */
 
 import * as api from "./api.js";
 import { byId, make } from "./dom.js";

@@ -1,13 +1,13 @@
-/** Asking for clips and showing them as they come. */
+/** Request clips, and show them as they arrive. */
 
 import { closeFrames, emptyAnswer, emptySample, fillAnswer, fillSample, reachedWords, redrawnWords, takeFrame } from "./answer.js";
 import * as api from "./api.js";
 import { allArrived, clipBegins, release, settled } from "./latency.js";
-import { sayError } from "./outage.js";
+import { clearProblem, counted, showStatus } from "./messages.js";
+import { showError } from "./outage.js";
 import { startClip } from "./player.js";
-import { asksSomething, questionOf, questionShown, residualsWanted, withPicture } from "./question.js";
+import { hasQuestion, questionOf, questionShown, residualsWanted, withPicture } from "./question.js";
 import { change, state, tell } from "./state.js";
-import { clearProblem, counted, say } from "./words.js";
 
 const REST = 450;
 const MOST_AMBIGUITIES = 24;
@@ -15,11 +15,11 @@ const MOST_AMBIGUITIES = 24;
 let request = null;
 let resting = null;
 
-/** Ask for the clips of the pokes in hand; what happened is said with the answer. */
+/** Request clips of the current pokes; `what` begins the status text of the answer. */
 export async function sampleNow(what = "") {
-  if (!asksSomething()) {
+  if (!hasQuestion()) {
     clearClips();
-    say(what ? `${what}.` : "No pokes.");
+    showStatus(what ? `${what}.` : "No pokes.");
     return;
   }
   await takeClips({
@@ -27,13 +27,13 @@ export async function sampleNow(what = "") {
     ask: api.clips,
     finish: ({ samples }) => {
       const words = [what, counted(samples.length, "sample"), reachedWords(samples), redrawnWords(samples)];
-      say(`${words.filter(Boolean).join("; ")}.`);
+      showStatus(`${words.filter(Boolean).join("; ")}.`);
     },
     retry: () => sampleNow(what),
   });
 }
 
-/** Ask for one more clip, of a residual between two samples; it takes the place of the mix before. */
+/** Request one more clip, of an interpolated residual; it replaces the previous interpolation. */
 export async function sampleMix(residual, words) {
   const base = state.answer;
   const mine = begin();
@@ -46,9 +46,9 @@ export async function sampleMix(residual, words) {
       else if (line.kind === "end") fillSample(sample, line.samples[0]);
       tell(["answer"]);
     }
-    say(`${[words, reachedWords([sample]), redrawnWords([sample])].filter(Boolean).join("; ")}.`);
+    showStatus(`${[words, reachedWords([sample]), redrawnWords([sample])].filter(Boolean).join("; ")}.`);
   } catch (error) {
-    if (!mine.signal.aborted) sayError(error, () => sampleMix(residual, words));
+    if (!mine.signal.aborted) showError(error, () => sampleMix(residual, words));
   } finally {
     end(mine);
   }
@@ -64,8 +64,8 @@ function placeMix(answer, sample) {
 }
 
 /**
- * Show the clips that answer a question. `ask` gives their lines, `finish` is called with the whole answer and its last
- * line, `retry` is what to do again if it fails.
+ * Request and show the clips of a question. `ask` streams the lines, `finish` is called with the whole answer and its last
+ * line, `retry` is offered after an error.
  */
 export async function takeClips({ question, ask, finish, retry }) {
   const mine = begin();
@@ -92,7 +92,7 @@ export async function takeClips({ question, ask, finish, retry }) {
     clearProblem();
   } catch (error) {
     if (mine.signal.aborted) return;
-    sayError(error, retry);
+    showError(error, retry);
     dropPreview();
   } finally {
     end(mine);
@@ -130,13 +130,13 @@ function noteAmbiguity({ question, samples, ambiguity, transfer }) {
   change({ ambiguities: [...state.ambiguities, { pokes: question.pokes.length, value: ambiguity }].slice(-MOST_AMBIGUITIES) });
 }
 
-/** Call a function once nothing has asked for it for a moment. */
+/** Call a function after a short pause; a further call starts the pause anew. */
 export function askSoon(what) {
   clearTimeout(resting);
   resting = setTimeout(what, REST);
 }
 
-/** Take running requests for clips back. */
+/** Cancel running requests for clips. */
 export function stopAsking() {
   clearTimeout(resting);
   request?.abort();
@@ -146,7 +146,7 @@ export function stopAsking() {
   change({ waiting: false });
 }
 
-/** Show no clips. */
+/** Remove the clips. */
 export function clearClips() {
   stopAsking();
   dropPreview();

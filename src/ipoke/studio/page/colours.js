@@ -19,7 +19,7 @@ function heat(value) {
   return from.map((part, index) => part + (to[index] - part) * share);
 }
 
-/** Motion of int8 pairs as a small canvas: direction is hue, length is strength. Gives also the longest, in units. */
+/** Motion, int8 pairs, as a small canvas: hue is direction, opacity is length. Also returns the longest length, in units. */
 export function motionMap(motion, side) {
   let longest = 1;
   for (let index = 0; index < side * side; index += 1) longest = Math.max(longest, Math.hypot(motion[2 * index], motion[2 * index + 1]));
@@ -27,7 +27,7 @@ export function motionMap(motion, side) {
   return { canvas, longest };
 }
 
-/** Draw the wheel that says which colour is which direction. */
+/** Draw the colour wheel, the legend of directions. */
 export function drawWheel(canvas) {
   const { width } = canvas;
   const middle = (width - 1) / 2;

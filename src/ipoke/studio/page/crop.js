@@ -1,4 +1,4 @@
-/** The dialog that chooses a square of a picture or of a frame of a video. */
+/** The dialog that crops a picture, or a frame of a video, to a square. */
 
 import * as api from "./api.js";
 import { byId, fitCanvas } from "./dom.js";
@@ -9,20 +9,20 @@ const JPEG_QUALITY = 0.95;
 const REST = 250;
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-const crop = { image: null, x: 0, y: 0, side: 1, done: null, video: null, request: null, resting: null, hand: null };
+const crop = { image: null, x: 0, y: 0, side: 1, done: null, video: null, request: null, resting: null, grab: null };
 
-/** Let the visitor choose a square of a picture file; gives the square as a file, or null. */
+/** Let the visitor crop a picture file; returns the crop as a file, or null. */
 export async function cropPicture(file) {
   let image;
   try {
     image = await createImageBitmap(file, { imageOrientation: "from-image" });
   } catch {
-    throw new Error(`${file.name || "This file"} is not a picture that the browser can read; try JPEG, PNG or WebP.`);
+    throw new Error(`${file.name || "The file"}: the browser cannot read it as a picture; try JPEG, PNG or WebP.`);
   }
   return open(image, null);
 }
 
-/** Let the visitor choose a frame of a video, and a square of it; gives the square as a file, or null. */
+/** Let the visitor choose a frame of a video and crop it; returns the crop as a file, or null. */
 export async function cropVideo(file) {
   const first = await frameAt(file, 0);
   byId("crop-second").max = String(Math.max(0.1, first.seconds - 0.05));
@@ -32,8 +32,8 @@ export async function cropVideo(file) {
 }
 
 async function frameAt(file, seconds, signal) {
-  const said = await api.videoFrame(file, seconds, signal);
-  return { image: await createImageBitmap(await api.pictureFile(said.picture)), seconds: said.seconds };
+  const reply = await api.videoFrame(file, seconds, signal);
+  return { image: await createImageBitmap(await api.pictureFile(reply.picture)), seconds: reply.seconds };
 }
 
 function open(image, video) {
@@ -41,7 +41,7 @@ function open(image, video) {
   byId("crop-second-line").hidden = !video;
   byId("crop-problem").hidden = true;
   byId("crop-size").value = "1";
-  byId("crop-title").textContent = video ? "Choose a frame and a square" : "Choose a square";
+  byId("crop-title").textContent = video ? "Choose a frame and crop it" : "Crop the picture";
   show(image);
   byId("crop-dialog").showModal();
   paint();
@@ -50,12 +50,12 @@ function open(image, video) {
   });
 }
 
-/** Take another image; a square stays where it is if the size is the same. */
+/** Show another image; the square keeps its place if the image has the same size. */
 function show(image) {
-  const alike = crop.image && crop.image.width === image.width && crop.image.height === image.height && crop.done;
+  const isSameSize = crop.image && crop.image.width === image.width && crop.image.height === image.height && crop.done;
   crop.image?.close();
   crop.image = image;
-  if (!alike) {
+  if (!isSameSize) {
     crop.side = Math.min(image.width, image.height);
     place((image.width - crop.side) / 2, (image.height - crop.side) / 2);
   }
@@ -146,21 +146,21 @@ async function askSecond() {
   }
 }
 
-function startHand(canvas) {
+function startDragging(canvas) {
   const scale = () => crop.image.width / canvas.clientWidth;
   canvas.addEventListener("pointerdown", (event) => {
     if (!event.isPrimary) return;
-    crop.hand = { x: event.clientX * scale() - crop.x, y: event.clientY * scale() - crop.y };
+    crop.grab = { x: event.clientX * scale() - crop.x, y: event.clientY * scale() - crop.y };
     canvas.setPointerCapture(event.pointerId);
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!crop.hand || !crop.image) return;
-    place(event.clientX * scale() - crop.hand.x, event.clientY * scale() - crop.hand.y);
+    if (!crop.grab || !crop.image) return;
+    place(event.clientX * scale() - crop.grab.x, event.clientY * scale() - crop.grab.y);
     paint();
   });
   for (const name of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(name, () => {
-      crop.hand = null;
+      crop.grab = null;
     });
   }
   canvas.addEventListener("keydown", (event) => {
@@ -175,7 +175,7 @@ function startHand(canvas) {
 
 /** Make the dialog work. */
 export function startCrop() {
-  startHand(byId("crop"));
+  startDragging(byId("crop"));
   new ResizeObserver(paint).observe(byId("crop"));
   byId("crop-size").addEventListener("input", (event) => resize(Number(event.target.value)));
   byId("crop-second").addEventListener("input", (event) => {

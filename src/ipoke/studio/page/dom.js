@@ -1,4 +1,4 @@
-/** Finding and making elements. */
+/** Find and create elements. */
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = {
@@ -34,7 +34,7 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** A line drawing by its name. */
+/** An icon, by name. */
 export function icon(name) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", "0 0 24 24");
@@ -45,7 +45,7 @@ export function icon(name) {
   return svg;
 }
 
-/** Put another drawing into a button. */
+/** Set the icon of a button. */
 export function setIcon(element, name) {
   if (element.dataset.icon === name && element.querySelector("svg")) return;
   element.dataset.icon = name;
@@ -58,15 +58,15 @@ export function drawIcons() {
   for (const element of document.querySelectorAll("[data-icon]")) setIcon(element, element.dataset.icon);
 }
 
-/** Make the buttons that close a dialog close theirs. */
+/** Make the close buttons of dialogs work. */
 export function startDialogs() {
   for (const button of document.querySelectorAll("[data-close]")) button.addEventListener("click", () => button.closest("dialog").close());
 }
 
-/** Whether the visitor asked for little motion. */
-export const littleMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
+/** Whether the visitor prefers reduced motion. */
+export const prefersReducedMotion = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
-/** Fit a canvas's pixels to its place on the screen; gives its size in CSS px and the ratio. */
+/** Fit a canvas's pixels to its size on screen; returns that size in CSS px and the pixel ratio. */
 export function fitCanvas(canvas, most = 2) {
   const ratio = Math.min(devicePixelRatio || 1, most);
   const width = canvas.clientWidth;

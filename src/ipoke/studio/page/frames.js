@@ -2,12 +2,12 @@
 
 import { sampleNow } from "./clips.js";
 import { byId } from "./dom.js";
+import { counted } from "./messages.js";
 import { commit, state, subscribe } from "./state.js";
-import { counted } from "./words.js";
 
-function useFrames(wished) {
+function useFrames(wanted) {
   const { model, limits } = state.about;
-  const frames = Math.min(limits.frames, Math.max(1, Math.round(wished) || model.frames));
+  const frames = Math.min(limits.frames, Math.max(1, Math.round(wanted) || model.frames));
   const next = frames === model.frames ? null : frames;
   if (next === state.frames) return show();
   commit({ frames: next });
@@ -19,7 +19,7 @@ function show() {
   const box = byId("frames");
   box.max = String(limits.frames);
   box.value = String(state.frames ?? model.frames);
-  box.title = `1 to ${limits.frames}; the model learned ${model.frames}`;
+  box.title = `1 to ${limits.frames} frames; the model was trained on ${model.frames}`;
 }
 
 /** Make the control work. */

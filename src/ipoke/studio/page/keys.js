@@ -1,28 +1,28 @@
-/** Keys: everything on the picture without a hand, and the dialog that lists them. */
+/** Keyboard control of the picture and of playback, and the dialog that lists the shortcuts. */
 
 import { isPin } from "./arrows.js";
 import { settleBurst } from "./burst.js";
 import { byId, make } from "./dom.js";
+import { showStatus } from "./messages.js";
 import { frameNow, showFrame, toggle } from "./player.js";
-import { beginMove, beginNew, cancelPull, endPull, nudgeSelected, pinAt, pullTo, removePoke, selectPoke } from "./poking.js";
+import { beginMove, beginNew, cancelDrag, dragTo, endDrag, nudgeSelected, pinAt, removePoke, selectPoke } from "./poking.js";
 import { change, state } from "./state.js";
-import { say } from "./words.js";
 
 const STEPS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const FAR = 10;
 const LIST = [
-  ["Arrow keys", "move the cross, the head of a pull, or the selected poke; Shift: 10 px"],
-  ["Enter", "start a pull at the cross, and end it; on a selected poke, pull its head again"],
-  ["P", "hold the place at the cross"],
+  ["Arrow keys", "move the cursor, the end of a drag or the selected poke; with Shift by 10 px"],
+  ["Enter", "start a drag at the cursor, or end it; with a poke selected, drag its target"],
+  ["P", "pin the point at the cursor"],
   ["Tab  [  ]", "select a poke"],
   ["Delete", "delete the selected poke"],
-  ["Escape", "take a running pull back, or select nothing"],
+  ["Escape", "cancel the drag, or deselect the poke"],
   ["Ctrl+Z  Ctrl+Shift+Z  Ctrl+Y", "undo, redo"],
   ["Space", "play or pause"],
-  [",  .", "one frame back or on"],
-  ["1 to 9", "show a sample big"],
+  [",  .", "previous or next frame"],
+  ["1 to 9", "select a sample"],
   ["R", "new seed"],
-  ["?", "this list"],
+  ["?", "show this list"],
 ];
 
 const cursor = () => state.cursor ?? { x: Math.round(state.picture.width / 2), y: Math.round(state.picture.height / 2) };
@@ -32,38 +32,38 @@ function moveCursor(dx, dy) {
   const from = cursor();
   const to = { x: Math.min(width - 1, Math.max(0, from.x + dx)), y: Math.min(height - 1, Math.max(0, from.y + dy)) };
   change({ cursor: to, hover: to });
-  say(`${to.x},${to.y}`);
+  showStatus(`${to.x},${to.y}`);
 }
 
 function step(event) {
   const [dx, dy] = STEPS[event.key].map((part) => part * (event.shiftKey ? FAR : 1));
-  if (state.pull) {
-    const poke = state.pokes[state.pull.index];
-    pullTo(poke.x + poke.dx + dx, poke.y + poke.dy + dy);
-    const now = state.pokes[state.pull.index];
-    say(`by ${now.dx},${now.dy}${state.pull.hand ? "; as far as it goes" : ""}`);
+  if (state.drag) {
+    const poke = state.pokes[state.drag.index];
+    dragTo(poke.x + poke.dx + dx, poke.y + poke.dy + dy);
+    const now = state.pokes[state.drag.index];
+    showStatus(`by ${now.dx},${now.dy}${state.drag.pointer ? "; maximum length" : ""}`);
   } else if (state.selected !== null) nudgeSelected(dx, dy);
   else moveCursor(dx, dy);
 }
 
 function enter() {
   settleBurst();
-  if (state.pull) {
-    const { index } = state.pull;
-    endPull();
+  if (state.drag) {
+    const { index } = state.drag;
+    endDrag();
     change({ selected: null, cursor: state.pokes[index] ? { x: state.pokes[index].x, y: state.pokes[index].y } : state.cursor });
   } else if (state.selected !== null && !isPin(state.pokes[state.selected])) {
     const poke = state.pokes[state.selected];
     beginMove(state.selected, "head", poke.x + poke.dx, poke.y + poke.dy, "keys");
-    say("Pull with the arrow keys; Enter ends.");
+    showStatus("Drag with the arrow keys; press Enter to finish.");
   } else {
     const at = cursor();
-    if (beginNew(at.x, at.y, "keys")) say(`Pull from ${at.x},${at.y} with the arrow keys; Enter ends.`);
+    if (beginNew(at.x, at.y, "keys")) showStatus(`Drag from ${at.x},${at.y} with the arrow keys; press Enter to finish.`);
   }
 }
 
 function pin() {
-  if (state.pull) return;
+  if (state.drag) return;
   const at = cursor();
   pinAt(at.x, at.y, "keys");
   change({ selected: null, cursor: at });
@@ -87,26 +87,26 @@ function selectNext(by, wrap) {
 }
 
 function remove() {
-  if (state.pull) cancelPull();
+  if (state.drag) cancelDrag();
   else if (state.selected !== null) removePoke(state.selected);
 }
 
 function escape() {
-  if (state.pull) cancelPull();
+  if (state.drag) cancelDrag();
   else if (state.selected !== null) {
     settleBurst();
     change({ selected: null });
-    say("Nothing selected.");
+    showStatus("No poke selected.");
   }
 }
 
-/** Keys on the picture; true where one was used. */
+/** Handle a key on the picture; returns whether it had a meaning. */
 function onPicture(event) {
   if (!state.picture || event.ctrlKey || event.metaKey || event.altKey) return false;
   if (event.key in STEPS) step(event);
   else if (event.key === "Enter") enter();
   else if (event.key === "p" || event.key === "P") pin();
-  else if (event.key === "Tab" && !state.pull) return selectNext(event.shiftKey ? -1 : 1, false);
+  else if (event.key === "Tab" && !state.drag) return selectNext(event.shiftKey ? -1 : 1, false);
   else if (event.key === "Delete" || event.key === "Backspace") remove();
   else if (event.key === "Escape") escape();
   else return false;
@@ -134,8 +134,8 @@ function anywhere(event, { undo, redo, newSeed, choose }) {
   return true;
 }
 
-/** Listen to keys; the doings that belong elsewhere are given. */
-export function startKeys(doings) {
+/** Listen to keys; `actions` are the functions of other modules. */
+export function startKeys(actions) {
   for (const [keys, words] of LIST) {
     const each = keys.split("  ").map((key) => make("kbd", {}, key));
     byId("keys-list").append(make("dt", {}, ...each), make("dd", {}, words));
@@ -149,6 +149,6 @@ export function startKeys(doings) {
   });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest("input:not([type=range], [type=checkbox]), select, textarea, dialog");
-    if (!event.defaultPrevented && !typing && anywhere(event, doings)) event.preventDefault();
+    if (!event.defaultPrevented && !typing && anywhere(event, actions)) event.preventDefault();
   });
 }

@@ -1,7 +1,7 @@
-/** How long answers take here: from letting go to the first moving frame on screen, and previews per second. */
+/** Latency: from release to the first moving frame on screen, and previews per second. */
 
 import { byId, make } from "./dom.js";
-import { counted } from "./words.js";
+import { counted } from "./messages.js";
 
 const figures = { first: null, all: null, samples: 0, rate: null };
 let released = null;
@@ -9,20 +9,20 @@ let armed = false;
 let painted = 0;
 let since = null;
 
-/** A hand let go: the clock runs. */
+/** The pointer was released: start the clock. */
 export function release() {
   released = performance.now();
   armed = false;
   byId("latency").textContent = "sampling…";
 }
 
-/** Nothing is on its way any more. */
+/** No request is running any more. */
 export function settled() {
   armed = false;
   show();
 }
 
-/** The clip that was asked for begins to arrive: its first moving frame counts. */
+/** The requested clip begins to arrive: its first moving frame stops the clock. */
 export function clipBegins() {
   armed = released !== null;
 }
@@ -36,7 +36,7 @@ export function movingFramePainted() {
   show();
 }
 
-/** All samples are here. */
+/** All samples have arrived. */
 export function allArrived(samples) {
   if (released === null) return;
   figures.samples = samples;
@@ -45,7 +45,7 @@ export function allArrived(samples) {
   show();
 }
 
-/** Previews are asked for: count from here unless counting. */
+/** Previews begin: count from here, unless already counting. */
 export function previewsBegin() {
   if (since !== null) return;
   since = performance.now();
@@ -62,7 +62,7 @@ export function previewPainted() {
   show();
 }
 
-/** The hand rests. */
+/** Previews end. */
 export function previewsEnd() {
   since = null;
 }

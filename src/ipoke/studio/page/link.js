@@ -1,6 +1,6 @@
-/** Questions in the address: written for a link, read when the page opens. */
+/** Links: a session in the hash of the address. */
 
-/** A link to this page that holds a value. */
+/** Encode a value in a link to this page. */
 export function linkOf(value) {
   const bytes = new TextEncoder().encode(JSON.stringify(value));
   const base64 = btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
@@ -8,7 +8,7 @@ export function linkOf(value) {
   return `${location.origin}${location.pathname}#session=${text}`;
 }
 
-/** The value that a link holds; throws where it is not one. */
+/** Decode the value of a link; throws where the link is damaged. */
 export function readLink(text) {
   const letters = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
   return JSON.parse(new TextDecoder().decode(Uint8Array.from(letters, (letter) => letter.charCodeAt(0))));

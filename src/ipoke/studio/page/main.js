@@ -1,37 +1,37 @@
-/** Wires the page together and opens the first picture. */
+/** Starts all parts of the page and opens the first picture. */
 
 import * as api from "./api.js";
 import { settleBurst } from "./burst.js";
-import { newSeed, startChance } from "./chance.js";
 import { startChooser } from "./chooser.js";
 import { clearClips, sampleNow } from "./clips.js";
 import { startCrop } from "./crop.js";
 import { byId, drawIcons, startDialogs } from "./dom.js";
 import { startFrames } from "./frames.js";
-import { startKeep } from "./keep.js";
 import { startKeys } from "./keys.js";
 import { readLink } from "./link.js";
+import { showProblem, showStatus, startMessages } from "./messages.js";
 import { startMix } from "./mix.js";
 import { startOpening } from "./opening.js";
-import { sayError } from "./outage.js";
+import { showError } from "./outage.js";
 import { startOverlays } from "./overlays.js";
 import { startPicture } from "./picture.js";
 import { openBundled } from "./pictures.js";
 import { startPlayer } from "./player.js";
 import { startPointer } from "./pointer.js";
-import { cancelPull } from "./poking.js";
 import { startPokeList } from "./pokelist.js";
+import { cancelDrag } from "./poking.js";
 import { openQuestion } from "./reopening.js";
 import { plain } from "./residuals.js";
 import { chooseSample, startSamples } from "./samples.js";
+import { newSeed, startSampling } from "./sampling.js";
+import { startSaving } from "./saving.js";
 import { canRedo, canUndo, change, redo, state, subscribe, undo } from "./state.js";
 import { startTheme } from "./theme.js";
 import { startTimeline } from "./timeline.js";
 import { startTransfer } from "./transfer.js";
-import { say, sayProblem, startWords } from "./words.js";
 
 function travel(go, what) {
-  cancelPull();
+  cancelDrag();
   settleBurst();
   const before = state.picture;
   if (!go()) return;
@@ -42,12 +42,12 @@ function travel(go, what) {
   sampleNow(what);
 }
 
-const takeBack = () => travel(undo, "Undone");
-const makeAgain = () => travel(redo, "Redone");
+const undoNow = () => travel(undo, "Undone");
+const redoNow = () => travel(redo, "Redone");
 
 function startHistory() {
-  byId("undo").addEventListener("click", takeBack);
-  byId("redo").addEventListener("click", makeAgain);
+  byId("undo").addEventListener("click", undoNow);
+  byId("redo").addEventListener("click", redoNow);
   subscribe((changed) => {
     if (!changed.has("history")) return;
     byId("undo").disabled = !canUndo();
@@ -63,7 +63,7 @@ async function firstPicture(session) {
     return await openQuestion(question, history, { name: question.picture, what: "Opened" });
   } catch (error) {
     await openBundled(first.picture);
-    return sayProblem(error.status ? `This link cannot be opened: ${error.message}` : "This link is damaged; copy it again from where it was made.");
+    return showProblem(error.status ? `The link cannot be opened: ${error.message}` : "This link is damaged; copy it again from its source.");
   }
 }
 
@@ -74,21 +74,21 @@ async function begin(session) {
     byId("model").textContent = `${about.model.name} · ${about.model.size} px · ${about.model.frames} frames`;
     await firstPicture(session);
   } catch (error) {
-    sayError(error, () => begin(session));
+    showError(error, () => begin(session));
   }
 }
 
 drawIcons();
 startDialogs();
-startWords();
+startMessages();
 startTheme();
 startPlayer();
 startPicture();
 startSamples();
 startPointer();
-startKeys({ undo: takeBack, redo: makeAgain, newSeed: () => state.picture && newSeed(), choose: chooseSample });
+startKeys({ undo: undoNow, redo: redoNow, newSeed: () => state.picture && newSeed(), choose: chooseSample });
 startPokeList();
-startChance();
+startSampling();
 startMix();
 startFrames();
 startOverlays();
@@ -97,8 +97,8 @@ startOpening();
 startCrop();
 startTimeline();
 startTransfer();
-startKeep();
+startSaving();
 startHistory();
 change({ residuals: plain(state.seed, state.count) });
-say("Drag on the picture to pull a place; click to hold one.");
+showStatus("Drag a point to poke it; click a point to pin it.");
 begin(api.takeHash().get("session"));

@@ -1,4 +1,4 @@
-/** The way between two samples: a slider, and one more clip where it stops. */
+/** Interpolation between two samples: a slider, and one more clip where it stops. */
 
 import { sampleMix } from "./clips.js";
 import { byId, make } from "./dom.js";
@@ -13,7 +13,7 @@ function mixed() {
   const [a, b] = [Number(byId("mix-a").value), Number(byId("mix-b").value)];
   if (!samples[a] || !samples[b] || a === b) return null;
   const share = Number(byId("mix-share").value);
-  const words = `${Math.round(share * 100)} % from sample ${a + 1} to ${b + 1}`;
+  const words = `${Math.round(share * 100)} % of the way from sample ${a + 1} to sample ${b + 1}`;
   return { residual: stepped(samples[a].residual, samples[b].residual, share * QUARTER_TURN), words };
 }
 
@@ -29,7 +29,7 @@ function rest() {
   sampleMix(mix.residual, mix.words);
 }
 
-/** Offer the samples that can be mixed, by their numbers in the grid. */
+/** List the samples that can be interpolated, by their numbers in the grid. */
 function showChoices() {
   const samples = state.answer?.samples ?? [];
   const numbers = [...samples.keys()].filter((index) => !samples[index].mixed && !isGiven(samples[index].residual));

@@ -1,18 +1,18 @@
-/** Files coming in, chosen, dropped or pasted: pictures, videos, saved sessions. */
+/** Open pictures, videos and saved sessions that are chosen, dropped or pasted. */
 
 import * as api from "./api.js";
 import { cropPicture, cropVideo } from "./crop.js";
 import { byId } from "./dom.js";
-import { sayError } from "./outage.js";
+import { showProblem, showStatus } from "./messages.js";
+import { showError } from "./outage.js";
 import { loadPicture, usePicture } from "./pictures.js";
 import { reopenFile } from "./reopening.js";
 import { state } from "./state.js";
 import { transferNow } from "./transfer.js";
-import { say, sayProblem } from "./words.js";
 
 const IS_VIDEO = /\.(mp4|webm|mov|mkv|avi|m4v|mpg|mpeg|ogv)$/i;
 
-/** Open any file: a session saved here, a picture, or a video. */
+/** Open a file: a saved session, a picture, or a video. */
 async function openFile(file) {
   const name = file.name || "pasted picture";
   try {
@@ -20,32 +20,32 @@ async function openFile(file) {
     if (file.type.startsWith("video/") || IS_VIDEO.test(name)) await openVideo(file);
     else await upload(await cropPicture(file), name);
   } catch (error) {
-    sayError(error, () => openFile(file));
+    showError(error, () => openFile(file));
   }
 }
 
 async function upload(file, name) {
   if (!file) return;
   try {
-    const said = await api.sendPicture(file);
-    usePicture(await loadPicture(said.picture, name));
-    say(`Picture: ${name}, ${said.width} by ${said.height} px.`);
+    const reply = await api.sendPicture(file);
+    usePicture(await loadPicture(reply.picture, name));
+    showStatus(`Picture: ${name}, ${reply.width} by ${reply.height} px.`);
   } catch (error) {
-    sayError(error, () => upload(file, name));
+    showError(error, () => upload(file, name));
   }
 }
 
-/** Ask what a video should give, and take it. */
+/** Ask how to use a video: its motion, or a frame. */
 async function openVideo(file) {
-  byId("video-words").textContent = `${file.name || "A video"}: what should it give?`;
+  byId("video-words").textContent = `How should ${file.name || "the video"} be used?`;
   byId("video-motion").disabled = !state.picture;
   byId("video-dialog").showModal();
-  const wish = await new Promise((resolve) => {
+  const choice = await new Promise((resolve) => {
     byId("video-dialog").onclose = () => resolve(byId("video-dialog").returnValue);
   });
   byId("video-dialog").returnValue = "";
-  if (wish === "motion") await transferNow(file);
-  else if (wish === "frame") await upload(await cropVideo(file), file.name || "a frame");
+  if (choice === "motion") await transferNow(file);
+  else if (choice === "frame") await upload(await cropVideo(file), file.name || "a frame");
 }
 
 function startDrop() {
@@ -76,7 +76,7 @@ function openFirst(event, data) {
 function fits(file) {
   const most = state.about?.limits.video_bytes ?? Infinity;
   if (file.size <= most) return true;
-  sayProblem(`${file.name} has ${megabytes(file.size)}, more than the ${megabytes(most)} that are taken; choose a smaller file.`);
+  showProblem(`${file.name}: got ${megabytes(file.size)}, expected at most ${megabytes(most)}; choose a smaller file.`);
   return false;
 }
 
@@ -91,13 +91,13 @@ function chooseWith(buttonId, inputId, then) {
   });
 }
 
-/** Listen to all ways that files come in. */
+/** Listen to the buttons, to drops and to pastes. */
 export function startOpening() {
   chooseWith("open", "open-file", openFile);
   chooseWith("transfer", "transfer-file", transferNow);
   byId("reopen").addEventListener("click", () => byId("open-file").click());
-  for (const [id, wish] of [["video-motion", "motion"], ["video-frame", "frame"], ["video-cancel", ""]]) {
-    byId(id).addEventListener("click", () => byId("video-dialog").close(wish));
+  for (const [id, choice] of [["video-motion", "motion"], ["video-frame", "frame"], ["video-cancel", ""]]) {
+    byId(id).addEventListener("click", () => byId("video-dialog").close(choice));
   }
   startDrop();
 }

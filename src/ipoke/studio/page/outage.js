@@ -1,30 +1,30 @@
-/** Errors of calls in words; where the server is gone, waiting until it is back and then going on. */
+/** Show errors of calls; where the server is down, wait until it is back, then try again. */
 
 import * as api from "./api.js";
-import { hasProblem, retryProblem, say, sayProblem } from "./words.js";
+import { hasProblem, retryProblem, showProblem, showStatus } from "./messages.js";
 
-const GONE = [0, 503];
+const DOWN = [0, 503];
 const PAUSE = 1000;
 
 let waiting = false;
 
-/** Say what went wrong with a call, with a way to try again where there is one. */
-export function sayError(error, retry = null) {
-  sayProblem(error.message, retry);
-  if (GONE.includes(error.status) && !waiting) untilBack();
+/** Show the error of a call; `retry` is offered as a button. */
+export function showError(error, retry = null) {
+  showProblem(error.message, retry);
+  if (DOWN.includes(error.status) && !waiting) untilBack();
 }
 
-/** A server that answers at once was not gone: then trying again by itself would not help. */
+/** Wait for the server, then retry; a server that responds at once was not down, so a retry would not help. */
 async function untilBack() {
-  let wasGone = false;
+  let wasDown = false;
   waiting = true;
   while (hasProblem() && !(await answers())) {
-    wasGone = true;
+    wasDown = true;
     await new Promise((resolve) => setTimeout(resolve, PAUSE));
   }
   waiting = false;
-  if (!wasGone || !hasProblem()) return;
-  say("The server is back.");
+  if (!wasDown || !hasProblem()) return;
+  showStatus("The server is back.");
   retryProblem();
 }
 
@@ -33,6 +33,6 @@ async function answers() {
     await api.about();
     return true;
   } catch (error) {
-    return !GONE.includes(error.status);
+    return !DOWN.includes(error.status);
   }
 }

@@ -1,9 +1,9 @@
-/** What lies over the picture: what moves along, where samples differ, motion as colour; and the ambiguity meter. */
+/** Overlays (motion correlation, sample diversity, motion) and the ambiguity meter. */
 
 import * as api from "./api.js";
 import { drawWheel, heatMap, motionMap } from "./colours.js";
 import { byId } from "./dom.js";
-import { sayError } from "./outage.js";
+import { showError } from "./outage.js";
 import { repaint } from "./player.js";
 import { withPicture } from "./question.js";
 import { change, state, subscribe } from "./state.js";
@@ -11,13 +11,15 @@ import { change, state, subscribe } from "./state.js";
 const REST = 250;
 const MOST_MAPS = 200;
 const FIELDS = ["affinity", "spread", "motion"];
+const USUAL =
+  "Standard deviation of the samples' displacement by the last frame, averaged over moving pixels. Another poke or pin usually lowers it.";
 
 const maps = new Map();
 const fields = new WeakMap();
 let resting = null;
 let request = null;
 
-/** Paint the overlay that is on. */
+/** Paint the active overlay. */
 export function paintOverlay(ctx, width, height) {
   const map = overlayNow();
   if (!map) return;
@@ -43,9 +45,9 @@ function field(owner, draw) {
 
 const motionOf = (sample, answer) => field(sample, () => motionMap(sample.motion, answer.side));
 
-/** The place whose company is asked for: under the pointer, else at the cross, else the selected poke's. */
+/** The point of the motion correlation: under the pointer, else at the keyboard cursor, else the selected poke. */
 function place() {
-  if (state.pull) return null;
+  if (state.drag) return null;
   return state.hover ?? state.cursor ?? state.pokes[state.selected] ?? null;
 }
 
@@ -66,12 +68,12 @@ async function askAffinity(at) {
   const { width, height } = state.picture;
   const [x, y] = [Math.min(width - 1, Math.max(0, Math.round(at.x))), Math.min(height - 1, Math.max(0, Math.round(at.y)))];
   try {
-    const said = await withPicture({ picture: state.picture.picture }, (asked) => api.affinity(asked.picture, x, y, mine.signal));
+    const reply = await withPicture({ picture: state.picture.picture }, (asked) => api.affinity(asked.picture, x, y, mine.signal));
     if (maps.size >= MOST_MAPS) maps.delete(maps.keys().next().value);
-    maps.set(key, heatMap(api.bytesOf(said.values), said.side));
+    maps.set(key, heatMap(api.bytesOf(reply.values), reply.side));
     repaint();
   } catch (error) {
-    if (!mine.signal.aborted) sayError(error);
+    if (!mine.signal.aborted) showError(error);
   }
 }
 
@@ -87,25 +89,25 @@ function showToggles() {
   const { answer, chosen, overlays } = state;
   const spread = overlays.spread && Boolean(answer?.spread);
   byId("heat-legend").hidden = !(overlays.affinity || spread);
-  byId("heat-low").textContent = overlays.affinity ? "stays" : "alike";
-  byId("heat-high").textContent = overlays.affinity ? "moves along" : "differs";
+  byId("heat-low").textContent = overlays.affinity ? "uncorrelated" : "equal";
+  byId("heat-high").textContent = overlays.affinity ? "correlated" : "different";
   const sample = answer?.samples[chosen];
   const motion = overlays.motion && sample?.motion;
   byId("motion-legend").hidden = !motion;
-  if (motion) byId("motion-scale").textContent = `rim ${(motionOf(sample, answer).longest * answer.motionUnit).toFixed(1)} px`;
+  if (motion) byId("motion-scale").textContent = `rim: ${(motionOf(sample, answer).longest * answer.motionUnit).toFixed(1)} px`;
 }
 
 function showAmbiguity() {
   const { answer, ambiguities } = state;
-  const mute = state.about && !state.about.model.says_motion;
+  const isMotionless = state.about && !state.about.model.says_motion;
   const value = byId("ambiguity-value");
   const single = answer?.done && answer.samples.length < 2;
   const latest = single ? null : ambiguities.at(-1);
   value.textContent = latest ? `${latest.value.toFixed(2)} px` : "–";
   const words = byId("ambiguity-words");
-  if (mute) words.textContent = "This model does not say motion, so neither ambiguity nor overlays of motion are known.";
-  else if (single) words.textContent = "Ambiguity takes two samples or more.";
-  else words.textContent = "How far apart the samples end, on average. Another poke or a pin usually lowers it.";
+  if (isMotionless) words.textContent = "This model does not predict motion, so ambiguity and the motion overlays are unavailable.";
+  else if (single) words.textContent = "Ambiguity needs at least two samples.";
+  else words.textContent = USUAL;
   sparkline(byId("ambiguity-history"), ambiguities);
 }
 
@@ -120,7 +122,7 @@ function sparkline(canvas, points) {
   ctx.globalAlpha = 1;
   const values = points.map((point) => point.value.toFixed(2)).join(", ");
   canvas.hidden = points.length < 2;
-  canvas.setAttribute("aria-label", `Ambiguity so far, px: ${values}`);
+  canvas.setAttribute("aria-label", `Ambiguity of the last answers, px: ${values}`);
   if (canvas.hidden) return;
   const most = Math.max(...points.map((point) => point.value), 1e-6);
   const across = (index) => 8 + (index * (width - 18)) / (points.length - 1);
@@ -142,7 +144,7 @@ export function startOverlays() {
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showAmbiguity);
   subscribe((changed) => {
     if (changed.has("overlays") || changed.has("answer") || changed.has("chosen")) showToggles();
-    if (["overlays", "hover", "cursor", "selected", "pull", "picture"].some((name) => changed.has(name))) restThenAsk();
+    if (["overlays", "hover", "cursor", "selected", "drag", "picture"].some((name) => changed.has(name))) restThenAsk();
     if (["ambiguities", "answer", "about", "theme"].some((name) => changed.has(name))) showAmbiguity();
     if (changed.has("about")) {
       for (const name of ["spread", "motion"]) byId(`show-${name}`).disabled = !state.about.model.says_motion;

@@ -1,34 +1,34 @@
-/** The big canvas: picture or chosen clip, what lies over it, pokes and cross. */
+/** The main canvas: the picture or the selected sample, the overlay, the pokes and the cursor. */
 
 import { drawCursor, drawLimit, drawPoke, drawReached } from "./arrows.js";
 import { byId, fitCanvas } from "./dom.js";
 import { movingFramePainted } from "./latency.js";
 import { paintOverlay } from "./overlays.js";
 import { frameNow, isPlaying, lastFrame, onPaint, repaint } from "./player.js";
-import { longestPull } from "./poking.js";
+import { longestDrag } from "./poking.js";
 import { state, subscribe } from "./state.js";
 
 const NEAR_LIMIT = 0.8;
 const canvas = byId("picture");
 
-/** A place on the screen in px of the picture. */
+/** Screen coordinates to px of the picture. */
 export function toPicture(event) {
   const box = canvas.getBoundingClientRect();
   const scale = state.picture.width / box.width;
   return { x: (event.clientX - box.left) * scale - 0.5, y: (event.clientY - box.top) * scale - 0.5 };
 }
 
-/** How many px of the picture a px of the screen is. */
+/** Picture px per screen px. */
 export const pictureScale = () => state.picture.width / (canvas.clientWidth || 1);
 
-/** The drawable that a sample shows at a frame, the newest before it where it has not come yet; null for the picture. */
+/** A frame of a sample, or the last one before it that has arrived; null for the picture. */
 export function frameOf(sample, number) {
   for (let frame = number; frame > 0; frame -= 1) if (sample.frames[frame]) return sample.frames[frame];
   return null;
 }
 
-/** Whether the picture itself shows although there is a clip: while a hand aims, and under the map of what moves along. */
-const stillWanted = () => Boolean(state.pull || (state.overlays.affinity && state.hover));
+/** Whether to show the picture instead of the clip: during a drag, and under the motion correlation. */
+const stillWanted = () => Boolean(state.drag || (state.overlays.affinity && state.hover));
 
 function shown() {
   if (state.preview) return state.preview.image;
@@ -52,13 +52,13 @@ function paint() {
 }
 
 function paintPokes(ctx, scale, width) {
-  const { pull } = state;
-  if (pull?.part === "head" && pull.moved) {
-    const poke = state.pokes[pull.index];
-    const longest = longestPull();
-    if (pull.hand || Math.hypot(poke.dx, poke.dy) > NEAR_LIMIT * longest) drawLimit(ctx, poke, longest, pull.hand, scale);
+  const { drag } = state;
+  if (drag?.part === "head" && drag.moved) {
+    const poke = state.pokes[drag.index];
+    const longest = longestDrag();
+    if (drag.pointer || Math.hypot(poke.dx, poke.dy) > NEAR_LIMIT * longest) drawLimit(ctx, poke, longest, drag.pointer, scale);
   }
-  const faint = isPlaying() && !pull;
+  const faint = isPlaying() && !drag;
   state.pokes.forEach((poke, index) => drawPoke(ctx, poke, index, scale, { selected: index === state.selected, faint }));
   const reached = reachedNow();
   reached.forEach((point, index) => {
@@ -66,7 +66,7 @@ function paintPokes(ctx, scale, width) {
   });
 }
 
-/** Where poked points end, where that is on screen: with a preview, or at the last frame of a clip of these pokes. */
+/** The poked points' final positions, during a preview or at the last frame of a clip of these pokes. */
 function reachedNow() {
   if (state.preview) return state.preview.reached;
   if (stillWanted() || !state.answer || frameNow() < lastFrame()) return [];
@@ -80,7 +80,7 @@ function shape() {
   byId("stage").style.setProperty("--shape", String(width / height));
 }
 
-/** Paint whenever there is something new. */
+/** Paint on every change. */
 export function startPicture() {
   onPaint(paint);
   new ResizeObserver(repaint).observe(canvas);

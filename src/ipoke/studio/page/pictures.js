@@ -1,13 +1,13 @@
-/** Pictures that the server has, ready to draw, and beginning anew with one. */
+/** Load pictures from the server, and start over with one. */
 
 import * as api from "./api.js";
 import { clearClips } from "./clips.js";
-import { sayError } from "./outage.js";
+import { showStatus } from "./messages.js";
+import { showError } from "./outage.js";
 import { isGiven, plain } from "./residuals.js";
 import { change, commit, state } from "./state.js";
-import { say } from "./words.js";
 
-/** Fetch a picture that the server has. */
+/** Fetch a picture from the server. */
 export async function loadPicture(id, name) {
   const file = await api.pictureFile(id);
   const image = await createImageBitmap(file);
@@ -15,10 +15,10 @@ export async function loadPicture(id, name) {
   return { picture: id, name: known?.name ?? name, width: image.width, height: image.height, bundled: Boolean(known), image, file: known ? null : file };
 }
 
-/** The residuals for a picture that nobody has poked: a video's motion stays with the picture it moved. */
+/** The residuals for a new picture: that of a video's motion is not taken over. */
 export const residualsAnew = () => (state.residuals.some(isGiven) ? plain(state.seed, state.count) : state.residuals);
 
-/** Begin anew with a picture, perhaps with pokes and chance that came with it. */
+/** Start over with a picture, and with the pokes and seeds of a session if given. */
 export function usePicture(picture, given = {}) {
   const patch = { pokes: [], residuals: residualsAnew(), favourites: [], chain: [{ picture, from: null }], step: 0, ...given, picture, selected: null };
   clearClips();
@@ -32,8 +32,8 @@ export async function openBundled(id) {
   try {
     const picture = await loadPicture(id, id);
     usePicture(picture);
-    say(`Picture: ${picture.name}.`);
+    showStatus(`Picture: ${picture.name}.`);
   } catch (error) {
-    sayError(error, () => openBundled(id));
+    showError(error, () => openBundled(id));
   }
 }

@@ -1,6 +1,6 @@
-/** The clock: which frame all samples show, looping or to and fro, and the controls of it. */
+/** Playback: the frame that all samples show, looping or forward and backward, and its controls. */
 
-import { byId, littleMotion, setIcon } from "./dom.js";
+import { byId, prefersReducedMotion, setIcon } from "./dom.js";
 import { state, subscribe } from "./state.js";
 
 const FRAMES_A_SECOND = 10;
@@ -12,7 +12,7 @@ let booked = false;
 let stale = true;
 let paintedFrame = null;
 
-/** Call a function whenever something has to be painted. */
+/** Register a function that paints. */
 export function onPaint(painter) {
   painters.add(painter);
 }
@@ -29,7 +29,7 @@ function book() {
   requestAnimationFrame(tick);
 }
 
-/** The frame shown; 0 is the picture. */
+/** The current frame; 0 is the picture. */
 export const frameNow = () => Math.min(lastFrame(), Math.max(0, Math.round(clock.position)));
 
 /** The number of the last frame. */
@@ -37,10 +37,10 @@ export const lastFrame = () => state.answer?.frames ?? 0;
 
 export const isPlaying = () => clock.playing;
 
-/** Play a clip that begins to arrive; where little motion is wished, its last frame shows as it comes. */
+/** Play a clip whose frames begin to arrive; with reduced motion, show its latest frame instead. */
 export function startClip() {
   clock.direction = 1;
-  clock.follow = littleMotion();
+  clock.follow = prefersReducedMotion();
   if (clock.follow) clock.playing = false;
   else play(0.51);
   repaint();
@@ -54,7 +54,7 @@ export function toggle() {
   else play(clock.position >= lastFrame() ? 0 : clock.position);
 }
 
-/** Stop at the frame shown. */
+/** Stop at the current frame. */
 export function pause() {
   clock.playing = false;
   clock.position = frameNow();
@@ -76,7 +76,7 @@ function play(position) {
   repaint();
 }
 
-/** The last frame that the chosen sample has. */
+/** The last frame of the selected sample that has arrived. */
 function arrived() {
   const frames = state.answer?.samples[state.chosen]?.frames ?? [];
   return Math.max(0, frames.length - 1);

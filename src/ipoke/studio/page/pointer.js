@@ -1,10 +1,10 @@
-/** The hand on the picture: mouse, finger or pen. */
+/** Pointer input on the picture: mouse, finger or pen. */
 
 import { pokeAt } from "./arrows.js";
 import { settleBurst } from "./burst.js";
 import { byId } from "./dom.js";
 import { pictureScale, toPicture } from "./picture.js";
-import { beginMove, beginNew, cancelPull, endPull, pullTo } from "./poking.js";
+import { beginMove, beginNew, cancelDrag, dragTo, endDrag } from "./poking.js";
 import { change, state } from "./state.js";
 
 const STILL = 4;
@@ -21,12 +21,12 @@ function down(event) {
   if (!state.picture || press || !event.isPrimary || event.button !== 0) return;
   const canvas = byId("picture");
   settleBurst();
-  if (state.pull) cancelPull();
+  if (state.drag) cancelDrag();
   const at = toPicture(event);
   change({ hover: at, cursor: null });
   const found = under(event, at);
-  if (found) beginMove(found.index, found.part, at.x, at.y, "hand");
-  else if (!beginNew(at.x, at.y, "hand")) return;
+  if (found) beginMove(found.index, found.part, at.x, at.y, "pointer");
+  else if (!beginNew(at.x, at.y, "pointer")) return;
   press = { id: event.pointerId, x: event.clientX, y: event.clientY };
   canvas.setPointerCapture(event.pointerId);
 }
@@ -39,26 +39,26 @@ function move(event) {
     byId("picture").style.cursor = under(event, at) ? "grab" : "crosshair";
     return;
   }
-  if (event.pointerId !== press.id || !state.pull) return;
-  if (!state.pull.moved && Math.hypot(event.clientX - press.x, event.clientY - press.y) < STILL) return;
+  if (event.pointerId !== press.id || !state.drag) return;
+  if (!state.drag.moved && Math.hypot(event.clientX - press.x, event.clientY - press.y) < STILL) return;
   byId("picture").style.cursor = "grabbing";
-  pullTo(at.x, at.y);
+  dragTo(at.x, at.y);
 }
 
 function up(event) {
   if (press?.id !== event.pointerId) return;
   press = null;
   byId("picture").style.cursor = "crosshair";
-  if (state.pull?.by === "hand") endPull();
+  if (state.drag?.by === "pointer") endDrag();
 }
 
 function lost(event) {
   if (press?.id !== event.pointerId) return;
   press = null;
-  cancelPull();
+  cancelDrag();
 }
 
-/** Listen to the hand. */
+/** Listen to the pointer. */
 export function startPointer() {
   const canvas = byId("picture");
   canvas.addEventListener("pointerdown", down);

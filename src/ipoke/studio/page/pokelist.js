@@ -1,4 +1,4 @@
-/** The pokes as a list: select or delete one without aiming. */
+/** The list of pokes: select or delete one. */
 
 import { colourOf, isPin } from "./arrows.js";
 import { byId, icon, make } from "./dom.js";
@@ -9,7 +9,7 @@ function row(poke, index) {
   const number = make("span", { className: "poke-number" }, String(index + 1));
   number.style.borderColor = colourOf(poke, index);
   const [x, y, dx, dy] = [poke.x, poke.y, poke.dx, poke.dy].map(Math.round);
-  const words = isPin(poke) ? `hold ${x},${y}` : `${x},${y} by ${dx},${dy}`;
+  const words = isPin(poke) ? `pin ${x},${y}` : `${x},${y} by ${dx},${dy}`;
   const select = make("button", { type: "button", className: "poke-select" }, number, words);
   select.setAttribute("aria-pressed", String(index === state.selected));
   select.addEventListener("click", () => selectPoke(index === state.selected ? null : index));

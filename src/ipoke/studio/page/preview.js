@@ -1,26 +1,26 @@
-/** The last frame while a hand pulls: one request on its way, the newest waiting, older ones dropped. */
+/** Previews of the last frame during a drag: one request runs, the newest waits, older ones are dropped. */
 
 import * as api from "./api.js";
 import { previewPainted, previewsBegin, previewsEnd } from "./latency.js";
-import { sayError } from "./outage.js";
-import { asksSomething, chosenResidual, questionOf, withPicture } from "./question.js";
+import { showError } from "./outage.js";
+import { chosenResidual, hasQuestion, questionOf, withPicture } from "./question.js";
 import { change, state } from "./state.js";
 
-let flying = null;
+let running = null;
 let waiting = null;
 
-/** Ask what the last frame would be now, with the residual of the chosen sample or another. */
+/** Request a preview, with the residual of the selected sample or another. */
 export function wantPreview(residual = chosenResidual()) {
-  if (!asksSomething()) return;
+  if (!hasQuestion()) return;
   waiting = questionOf([residual]);
-  if (!flying) next();
+  if (!running) next();
 }
 
-/** Forget previews that wait or fly. */
+/** Cancel the running and the waiting preview. */
 export function dropPreviews() {
   waiting = null;
-  flying?.abort();
-  flying = null;
+  running?.abort();
+  running = null;
   previewsEnd();
 }
 
@@ -28,7 +28,7 @@ async function next() {
   const question = waiting;
   waiting = null;
   const request = new AbortController();
-  flying = request;
+  running = request;
   previewsBegin();
   try {
     const { file, reached } = await withPicture(question, (asked) => api.preview(asked, request.signal));
@@ -41,9 +41,9 @@ async function next() {
     change({ preview: { image, reached } });
     previewPainted();
   } catch (error) {
-    if (!request.signal.aborted && error.status !== 409) sayError(error);
+    if (!request.signal.aborted && error.status !== 409) showError(error);
   }
-  if (flying !== request) return;
-  flying = null;
+  if (running !== request) return;
+  running = null;
   if (waiting) next();
 }

@@ -1,4 +1,4 @@
-/** Saved files and links coming back: finding the session in a file, and opening it. */
+/** Reopen saved files and links: find the session in a file, and restore it. */
 
 import * as api from "./api.js";
 import { rebuildChain } from "./chain.js";
@@ -11,7 +11,7 @@ const MARK = new TextEncoder().encode("ipoke-studio");
 const PART = 4_000_000;
 const REFUSED = [400, 413, 415, 422];
 
-/** Whether the bytes of a file hold the mark of a session. */
+/** Whether a file contains the marker of a session. */
 async function holdsMark(file) {
   for (let at = 0; at < file.size; at += PART) {
     const bytes = new Uint8Array(await file.slice(at, at + PART + MARK.length - 1).arrayBuffer());
@@ -22,23 +22,23 @@ async function holdsMark(file) {
   return false;
 }
 
-/** Reopen a file that was saved here; false where it holds no session and may be a plain picture or video. */
+/** Reopen a saved file; false where it contains no session and may be a plain picture or video. */
 export async function reopenFile(file) {
   const onlySession = /\.(zip|json)$/i.test(file.name);
   if (!onlySession && !(await holdsMark(file))) return false;
-  let said;
+  let reply;
   try {
-    said = await api.reopen(file);
+    reply = await api.reopen(file);
   } catch (error) {
     if (!onlySession && REFUSED.includes(error.status)) return false;
     throw error;
   }
-  const what = said.same_model ? "Opened" : "Opened; another model drew it, so the samples differ";
-  await openQuestion(said.question, said.history, { name: file.name || "reopened", what, start: said.start });
+  const what = reply.same_model ? "Opened" : "Opened; the session is of another model, so the samples differ";
+  await openQuestion(reply.question, reply.history, { name: file.name || "reopened", what, start: reply.start });
   return true;
 }
 
-/** Show what a question asks, as a file or a link holds it; then bring the chain back that led to it. */
+/** Sample the question of a file or a link; then restore its chain. */
 export async function openQuestion(question, history, { name, what, start = null }) {
   const { steps, step, locked, ...asked } = readSession(question, history);
   const picture = await loadPicture(question.picture, name);

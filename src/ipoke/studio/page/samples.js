@@ -1,21 +1,21 @@
-/** The grid: all samples at the same frame, each with what is known of it. */
+/** The grid of samples: all at the same frame, each with its log-likelihood and tools. */
 
-import { isKept, keepSample, moreLike } from "./chance.js";
 import { byId, fitCanvas, icon, make } from "./dom.js";
+import { showStatus } from "./messages.js";
 import { frameOf } from "./picture.js";
 import { frameNow, onPaint, repaint } from "./player.js";
 import { isGiven } from "./residuals.js";
+import { isKept, keepSample, moreLike } from "./sampling.js";
 import { change, state, subscribe } from "./state.js";
-import { say } from "./words.js";
 
 const tiles = [];
 let built = null;
 
-/** Show a sample big. */
+/** Select a sample, which the main canvas shows. */
 export function chooseSample(index) {
   if (!state.answer?.samples[index]) return;
   change({ chosen: index });
-  say(`Sample ${index + 1} is shown big.`);
+  showStatus(`Sample ${index + 1} selected.`);
 }
 
 function build() {
@@ -30,11 +30,11 @@ function tile(index) {
   const canvas = make("canvas");
   canvas.style.aspectRatio = `${state.answer.width} / ${state.answer.height}`;
   const number = make("span", { className: "number", "aria-hidden": "true" }, String(index + 1));
-  const choose = make("button", { type: "button", className: "choose", "aria-label": `Show sample ${index + 1} big` }, canvas, number);
+  const choose = make("button", { type: "button", className: "choose", "aria-label": `Select sample ${index + 1}` }, canvas, number);
   const bits = make("span", { className: "bits" }, "…");
   const mark = make("span", { className: "rank-mark" }, make("i"));
   const rank = make("span", { className: "rank-words" });
-  const keep = make("button", { type: "button", className: "keep", title: "Keep when new ones are drawn" }, icon("star"));
+  const keep = make("button", { type: "button", className: "keep", title: "Keep this sample when others are redrawn" }, icon("star"));
   const more = make("button", { type: "button", className: "more" });
   mark.setAttribute("aria-hidden", "true");
   keep.setAttribute("aria-label", `Keep sample ${index + 1}`);
@@ -64,15 +64,15 @@ function describe() {
     made.more.disabled = !state.answer.done || given;
     made.more.textContent = given ? "From a video" : "More like this";
     made.more.setAttribute("aria-label", `${made.more.textContent}, sample ${index + 1}`);
-    made.more.title = given ? "A video's motion was not drawn, so there is nothing around it" : "";
+    made.more.title = given ? "The residual of a video was not drawn from a seed, so it has no variations" : "";
     made.keep.setAttribute("aria-pressed", String(isKept(sample)));
   });
 }
 
 function rankWords(rank, of) {
-  if (rank === 0) return "most typical";
-  if (rank === of - 1) return "most surprising";
-  return rank < (of - 1) / 2 ? "typical" : rank > (of - 1) / 2 ? "surprising" : "in between";
+  if (rank === 0) return "most likely";
+  if (rank === of - 1) return "least likely";
+  return rank < (of - 1) / 2 ? "likely" : rank > (of - 1) / 2 ? "unlikely" : "median";
 }
 
 function paint() {

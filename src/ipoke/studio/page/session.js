@@ -1,4 +1,4 @@
-/** What a saved file or a link tells beside its question: written here, and read with care, as anybody can write one. */
+/** The session of a saved file or link beside its question: written here, and checked when read, as anybody can write one. */
 
 import { askedOf, chainNow, chainStart } from "./chain.js";
 import { isResidual } from "./residuals.js";
@@ -6,17 +6,17 @@ import { state } from "./state.js";
 
 const LONGEST_CHAIN = 100;
 
-/** What led to the clips shown; the step in hand is told by the question itself. */
+/** Seeds and chain of the clips shown; the question itself holds the current step. */
 export function historyNow() {
   const steps = chainStart() ? chainNow() : [];
   const chain = steps.map((step, index) => (index === state.step ? { from: step.from } : { ...askedOf(step), from: step.from }));
-  return { ...chanceNow(), chain, step: state.step };
+  return { ...seedsNow(), chain, step: state.step };
 }
 
-/** What a link tells: of the picture in hand alone. */
-export const chanceNow = () => ({ seed: state.seed, locked: state.locked, favourites: state.favourites });
+/** The seeds, which is all that a link holds beside the question. */
+export const seedsNow = () => ({ seed: state.seed, locked: state.locked, favourites: state.favourites });
 
-/** Read a question and what came with it: what to take over, and the steps of its chain, whose pictures are missing. */
+/** Read a session: the settings to restore, and the steps of its chain, without their pictures. */
 export function readSession(question, history) {
   const { residuals } = question;
   const asked = {

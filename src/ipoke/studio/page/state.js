@@ -1,9 +1,9 @@
-/** What the page knows, with undo, and a plain way to hear of changes. */
+/** The state of the page, with undo; listeners are told which names changed. */
 
 export const state = {
-  /** What /api/about said. */
+  /** The reply of /api/about. */
   about: null,
-  /** {picture, name, width, height, bundled, image, file}: image is drawable, file is what to send again. */
+  /** {picture, name, width, height, bundled, image, file}: image is drawable, file is sent again where the server has deleted the picture. */
   picture: null,
   pokes: [],
   /** Index of the selected poke, or null. */
@@ -12,7 +12,7 @@ export const state = {
   locked: true,
   temperature: 1,
   count: 5,
-  /** How many frames to ask for; null for as many as the model has learned. */
+  /** Number of frames to sample; null for the number that the model was trained on. */
   frames: null,
   reaches: true,
   /** One per sample, see residuals.js. */
@@ -21,24 +21,24 @@ export const state = {
   favourites: [],
   /** The clips shown, see answer.js; null before the first. */
   answer: null,
-  /** Index of the sample shown big. */
+  /** Index of the selected sample. */
   chosen: 0,
-  /** Whether clips are on their way. */
+  /** Whether a request for clips is running. */
   waiting: false,
-  /** {image, reached}: the last frame while a hand pulls. */
+  /** {image, reached}: the last frame, during a drag. */
   preview: null,
-  /** The pull under way, see poking.js. */
-  pull: null,
-  /** Where the pointer rests, and the cross that keys move; picture px or null. */
+  /** The current drag, see poking.js. */
+  drag: null,
+  /** The pointer, and the keyboard cursor; picture px or null. */
   hover: null,
   cursor: null,
   overlays: { affinity: false, spread: false, motion: false, arrows: true },
-  /** Steps of the chain, see chain.js; the step in hand is chain[step]. */
+  /** Steps of the chain, see chain.js; the current one is chain[step]. */
   chain: [],
   step: 0,
-  /** Which step of a reopened chain is being made again, in words. */
+  /** Which step of a reopened chain is being restored, in words. */
   rebuilding: "",
-  /** {pokes, value} of each answer about this picture. */
+  /** {pokes, value} of the answers about this picture. */
   ambiguities: [],
 };
 
@@ -49,7 +49,7 @@ const LONGEST_PAST = 200;
 const listeners = new Set();
 const past = [];
 const future = [];
-/** What undo brings back of the burst under way, or null. */
+/** The state before the current burst, or null. */
 let burst = null;
 
 /** Call a function with the set of changed names after every change. */
@@ -63,13 +63,13 @@ export function change(patch) {
   tell(Object.keys(patch));
 }
 
-/** Say that something changed inside of the named values. */
+/** Tell listeners that the named values changed inside. */
 export function tell(names) {
   const changed = new Set(names);
   for (const listener of listeners) listener(changed);
 }
 
-/** What undo brings back. */
+/** The part of the state that undo restores. */
 export function snapshot() {
   return Object.fromEntries(UNDONE.map((name) => [name, state[name]]));
 }
@@ -102,16 +102,16 @@ function remember(before) {
   tell(["history"]);
 }
 
-/** Go back to a snapshot without a trace. */
+/** Restore a snapshot without a step of undo. */
 export const restore = (before) => change(before);
 
 export const canUndo = () => past.length > 0;
 export const canRedo = () => future.length > 0;
 
-/** Take the last change back; false where there is none. */
+/** Undo the last change; false where there is none. */
 export const undo = () => travel(past, future);
 
-/** Make an undone change again; false where there is none. */
+/** Redo an undone change; false where there is none. */
 export const redo = () => travel(future, past);
 
 function travel(from, to) {

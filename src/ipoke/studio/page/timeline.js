@@ -1,14 +1,14 @@
-/** The chain as a row of pictures with what was poked; every step can be gone back to. */
+/** The chain as a row of thumbnails with their pokes; a click goes back to a step. */
 
 import { isPin } from "./arrows.js";
 import { chainNow, continueChain, goTo } from "./chain.js";
 import { byId, make } from "./dom.js";
+import { counted } from "./messages.js";
 import { state, subscribe } from "./state.js";
-import { counted } from "./words.js";
 
 const THUMB = 112;
 const PIN = "#e5342b";
-const PULL = "#2b62d9";
+const DRAG = "#2b62d9";
 
 function drawThumb(canvas, { picture, pokes = [] }) {
   const ctx = canvas.getContext("2d");
@@ -18,7 +18,7 @@ function drawThumb(canvas, { picture, pokes = [] }) {
   ctx.drawImage(picture.image, 0, 0, picture.width * scale, picture.height * scale);
   ctx.lineCap = "round";
   for (const { x, y, dx, dy } of pokes) {
-    const colour = isPin({ dx, dy }) ? PIN : PULL;
+    const colour = isPin({ dx, dy }) ? PIN : DRAG;
     for (const [line, dot, ink] of [[12, 22, "#fff"], [6, 16, colour]]) {
       for (const [width, length] of [[line, 1], [dot, 0]]) {
         ctx.lineWidth = width;
@@ -57,8 +57,8 @@ function showAbility() {
 export function startTimeline() {
   byId("continue").addEventListener("click", continueChain);
   subscribe((changed) => {
-    const touched = ["picture", "pokes", "chain", "step", "pull", "rebuilding"].some((name) => changed.has(name));
-    if (touched && !state.pull && state.picture) show();
+    const touched = ["picture", "pokes", "chain", "step", "drag", "rebuilding"].some((name) => changed.has(name));
+    if (touched && !state.drag && state.picture) show();
     if (changed.has("answer")) showAbility();
   });
 }

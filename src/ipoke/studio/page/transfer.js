@@ -1,23 +1,24 @@
-/** The motion of a video on this picture: a sample like others, whose residual is given. */
+/** Motion transfer: a sample whose residual is that of a video. */
 
 import * as api from "./api.js";
 import { takeClips } from "./clips.js";
 import { byId } from "./dom.js";
+import { showStatus } from "./messages.js";
 import { commit, state, subscribe } from "./state.js";
-import { say } from "./words.js";
 
-const USUAL = "The motion of a short video, moved onto this picture.";
+const USUAL = "Transfer the motion of a short video to this picture.";
+const HOW_TO_VARY = " Drag the arrow to sample the same residual with another poke.";
 
-/** Move the picture with the motion of a video; what is in hand becomes the question that samples the same. */
+/** Transfer the motion of a video; its residual and poke replace the current ones, so that they can be sampled again. */
 export async function transferNow(file) {
   const name = file.name || "the video";
-  say(`Reading the motion of ${name}…`);
+  showStatus(`Transferring the motion of ${name}…`);
   await takeClips({
     question: { picture: state.picture.picture, pokes: [], residuals: [], temperature: 1, reaches: false },
     ask: ({ picture }, signal) => api.transfer(picture, file, signal),
     finish: (answer, line) => {
       takeOver(answer, line);
-      say(`The motion of ${name} moves the picture; ${wordsOf(answer.transfer)}.`);
+      showStatus(`Motion of ${name} transferred; ${wordsOf(answer.transfer)}.`);
     },
     retry: () => transferNow(file),
   });
@@ -34,17 +35,18 @@ function takeOver(answer, { poke, given, round_trip: roundTrip }) {
 
 function wordsOf({ roundTrip, poke }) {
   const [x, y, dx, dy] = poke ? [poke.x, poke.y, poke.dx, poke.dy].map(Math.round) : [];
-  const pull = poke ? `its strongest motion goes from ${x},${y} by ${dx},${dy}` : "nothing moves much in it";
-  return `${pull}; round trip to ${roundTrip.toExponential(1)}`;
+  const drag = poke ? `strongest motion from ${x},${y} by ${dx},${dy}` : "the video has no strong motion";
+  return `${drag}; round-trip error ${roundTrip.toExponential(1)}`;
 }
+
+const capitalised = (words) => words[0].toUpperCase() + words.slice(1);
 
 function show() {
   const transfer = state.answer?.transfer;
-  const words = transfer ? wordsOf(transfer) : "";
-  byId("transfer-words").textContent = transfer ? `${words[0].toUpperCase()}${words.slice(1)}. Drag its arrow: same motion, other pull.` : USUAL;
+  byId("transfer-words").textContent = transfer ? `${capitalised(wordsOf(transfer))}.${transfer.poke ? HOW_TO_VARY : ""}` : USUAL;
 }
 
-/** Keep the words up to date. */
+/** Update the text after every answer. */
 export function startTransfer() {
   subscribe((changed) => {
     if (changed.has("answer")) show();

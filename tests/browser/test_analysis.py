@@ -1,4 +1,4 @@
-"""What lies over the picture, the meter of ambiguity, and the ways of playing."""
+"""Overlays, the ambiguity meter, and playback."""
 
 from itertools import pairwise
 
@@ -9,7 +9,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 PICTURE = "document.querySelector('#picture').toDataURL()"
 
 
-def test_overlays_show_what_moves_along_where_samples_differ_and_motion(visitor):
+def test_overlays_show_correlation_diversity_and_motion(visitor):
     page = visitor.page
     visitor.ask_for(3)
     visitor.poke()
@@ -18,9 +18,9 @@ def test_overlays_show_what_moves_along_where_samples_differ_and_motion(visitor)
     page.fill("#scrub", "10")
     seen = []
     for overlay, legend, words in (
-        ("spread", "heat", "differs"),
+        ("spread", "heat", "different"),
         ("motion", "motion", "rim"),
-        ("affinity", "heat", "along"),
+        ("affinity", "heat", "correlated"),
     ):
         page.click(f"#show-{overlay}")
         assert words in page.locator(f"#{legend}-legend").text_content()
@@ -36,16 +36,16 @@ def test_overlays_show_what_moves_along_where_samples_differ_and_motion(visitor)
     assert len({*seen, page.evaluate(PICTURE)}) == 4
 
 
-def test_ambiguity_takes_two_samples(visitor):
+def test_ambiguity_needs_two_samples(visitor):
     visitor.ask_for(2)
     visitor.poke()
     visitor.until("document.querySelector('#ambiguity-value').textContent.includes('px')")
     visitor.ask_for(1)
-    visitor.until("document.querySelector('#ambiguity-words').textContent.includes('two samples or more')")
+    visitor.until("document.querySelector('#ambiguity-words').textContent.includes('at least two samples')")
     assert visitor.page.locator("#ambiguity-value").text_content() == "–"
 
 
-def test_clips_go_to_and_fro_or_around(visitor):
+def test_clips_loop_or_play_forward_and_backward(visitor):
     visitor.ask_for(1)
     visitor.poke()
     visitor.page.click("#ping-pong")

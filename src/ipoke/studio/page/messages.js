@@ -1,40 +1,40 @@
-/** What the page says: a quiet line of what happened, and a line for what went wrong. */
+/** The status line, and the line for errors. */
 
 import { byId } from "./dom.js";
 
 let again = null;
 
-/** Say what happened. */
-export function say(words) {
+/** Set the status line. */
+export function showStatus(words) {
   byId("status").textContent = words;
 }
 
-/** Say what went wrong, with a way to try again where there is one. */
-export function sayProblem(words, retry = null) {
+/** Show an error; `retry` is offered as a button. */
+export function showProblem(words, retry = null) {
   again = retry;
   byId("problem-text").textContent = words;
   byId("problem-retry").hidden = !retry;
   byId("problem").hidden = false;
 }
 
-/** Take the line of what went wrong away. */
+/** Hide the error. */
 export function clearProblem() {
   again = null;
   byId("problem").hidden = true;
 }
 
-/** Whether that line is there. */
+/** Whether an error is shown. */
 export const hasProblem = () => !byId("problem").hidden;
 
-/** Take the line away, and try again where there is a way. */
+/** Hide the error, and retry if possible. */
 export function retryProblem() {
   const retry = again;
   clearProblem();
   retry?.();
 }
 
-/** Make the line's buttons work. */
-export function startWords() {
+/** Make the error's buttons work. */
+export function startMessages() {
   byId("problem-dismiss").addEventListener("click", clearProblem);
   byId("problem-retry").addEventListener("click", retryProblem);
 }

@@ -1,4 +1,4 @@
-"""Clips kept as files and links, and opened again."""
+"""Clips saved as files and links, and reopened."""
 
 import pytest
 
@@ -22,9 +22,9 @@ PLAYS = """async (bytes) => {
 
 
 @pytest.fixture(scope="module")
-def kept(visit_long, tmp_path_factory):
-    """The files of one poke, by their kind."""
-    folder, visitor = tmp_path_factory.mktemp("kept"), visit_long()
+def saved(visit_long, tmp_path_factory):
+    """Saved files of one poke, by format."""
+    folder, visitor = tmp_path_factory.mktemp("saved"), visit_long()
     visitor.ask_for(2)
     visitor.page.fill("#frames", "3")
     visitor.page.press("#frames", "Enter")
@@ -34,17 +34,17 @@ def kept(visit_long, tmp_path_factory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_saved_opens_again(visitor, kept, kind):
-    visitor.open(kept[kind], button="#reopen")
-    visitor.hears("Opened; 1 sample; reached to")
+def test_saved_files_reopen(visitor, saved, kind):
+    visitor.open(saved[kind], button="#reopen")
+    visitor.hears("Opened; 1 sample; target error")
     assert visitor.pokes() == ["138,137 by 0,30"]
     assert visitor.page.input_value("#frames") == "3"
     assert visitor.page.get_attribute("#scrub", "max") == "3"
 
 
-def test_videos_play(visitor, kept):
+def test_videos_play(visitor, saved):
     for kind in ("mp4", "webm"):
-        width, height, seconds = visitor.page.evaluate(PLAYS, list(kept[kind].read_bytes()))
+        width, height, seconds = visitor.page.evaluate(PLAYS, list(saved[kind].read_bytes()))
         assert (width, height) == (256, 256)
         assert seconds == pytest.approx(0.4, abs=0.15)
 
@@ -68,7 +68,7 @@ def test_a_link_restores_picture_pokes_seed_and_frames(visitor, visit):
     assert len(bits[0]) == 2
 
 
-def test_a_damaged_link_is_told_and_the_page_works(visit, server):
+def test_a_damaged_link_is_reported_and_the_page_works(visit, server):
     visitor = visit(f"{server}#session=damaged")
     assert "link is damaged" in visitor.page.locator("#problem-text").text_content()
 

@@ -1,4 +1,4 @@
-"""Seeds, numbers of samples and frames, and looking around samples."""
+"""Seeds, numbers of samples and frames, variations and interpolation."""
 
 import pytest
 
@@ -26,7 +26,7 @@ def test_the_number_of_frames_is_asked_undone_and_bounded(visitor):
     assert visitor.page.input_value("#frames") == "40"
 
 
-def test_dice_redraw_and_a_locked_seed_stays_when_the_pull_changes(visitor):
+def test_a_locked_seed_stays_and_an_unlocked_one_is_redrawn_with_a_new_poke(visitor):
     visitor.ask_for(1)
     visitor.poke()
     asked = noted(visitor)
@@ -44,13 +44,13 @@ def test_dice_redraw_and_a_locked_seed_stays_when_the_pull_changes(visitor):
     assert asked[-1]["residuals"] != [[[seed, 0, 1]]]
 
 
-def test_more_like_this_and_between_two(visitor):
+def test_variations_and_interpolation(visitor):
     visitor.ask_for(2)
     visitor.poke()
     asked = noted(visitor)
     visitor.page.fill("#mix-share", "0.5")
     visitor.page.dispatch_event("#mix-share", "change")
-    visitor.hears("50 % from sample 1 to 2")
+    visitor.hears("50 % of the way from sample 1 to sample 2")
     assert [[seed, number] for seed, number, _ in asked[-1]["residuals"][0]] == [[0, 0], [0, 1]]
     assert visitor.samples() == 3
     visitor.page.click("#samples .more >> nth=0")
@@ -71,7 +71,7 @@ def test_a_burst_of_temperatures_is_one_step_of_undo(visitor):
 
 
 def noted(visitor):
-    """A list that grows with the questions for clips."""
+    """A list to which every request for clips is appended."""
     asked = []
     visitor.page.on("request", lambda r: asked.append(r.post_data_json) if r.url.endswith("/api/clips") else None)
     return asked

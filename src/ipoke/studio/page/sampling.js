@@ -1,4 +1,4 @@
-/** Chance: seed, dice and lock, temperature, and looking around a sample. */
+/** Sampling controls: seed and lock, number of samples, temperature, guidance; variations of a sample. */
 
 import { changeABit } from "./burst.js";
 import { sampleNow } from "./clips.js";
@@ -10,33 +10,33 @@ const NEARBY_STEP = 0.35;
 const MOST_SAMPLES = 9;
 const LARGEST_SEED = 4294967295;
 
-/** Kept residuals first, then new ones, as many as are wished and at least one new. */
+/** Kept residuals first, then new ones: as many as requested, at least one of them new. */
 function withFavourites(fresh) {
   return [...state.favourites, ...fresh].slice(0, Math.max(state.count, state.favourites.length + 1));
 }
 
-/** Take the residuals of a seed, without asking for clips. */
+/** Use the residuals of a seed, without sampling. */
 export function redraw(seed) {
   change({ seed, residuals: withFavourites(plain(seed, state.count)) });
 }
 
-/** Take the residuals of a seed and show them. */
+/** Use the residuals of a seed, and sample. */
 function useSeed(seed) {
   commit({ seed, residuals: withFavourites(plain(seed, state.count)) });
   sampleNow(`Seed ${seed}`);
 }
 
-/** Take a new seed and show it. */
+/** Draw a new seed, and sample. */
 export const newSeed = () => useSeed(freshSeed());
 
-/** Look around a sample: small steps away from its residual. */
+/** Sample variations: residuals a small step away from that of a sample. */
 export function moreLike(index) {
   const { residual } = state.answer.samples[index];
   commit({ residuals: withFavourites(nearby(residual, state.count, NEARBY_STEP)) });
   sampleNow(`More like sample ${index + 1}`);
 }
 
-/** Keep a sample when new ones are drawn, or let it go. */
+/** Keep a sample when new ones are drawn, or no longer. */
 export function keepSample(index) {
   const { residual } = state.answer.samples[index];
   const kept = state.favourites.some((other) => same(other, residual));
@@ -49,28 +49,28 @@ export const isKept = (sample) => state.favourites.some((other) => same(other, s
 function useCount(count) {
   const more = plain(state.seed, count).filter((residual) => !state.residuals.some((other) => same(other, residual)));
   commit({ count, residuals: [...state.residuals, ...more].slice(0, count) });
-  sampleNow(`${count} asked for`);
+  sampleNow(`Count ${count}`);
 }
 
 function showSeed() {
   const box = byId("seed");
   if (document.activeElement !== box || Number(box.value) !== state.seed) box.value = String(state.seed);
   const lock = byId("lock");
-  const words = state.locked ? "Locked: same mood, other pull." : "Open: every new pull draws anew.";
+  const words = state.locked ? "Locked: new pokes use the same seed." : "Unlocked: every new poke draws a new seed.";
   setIcon(lock, state.locked ? "lock" : "unlock");
   lock.setAttribute("aria-pressed", String(state.locked));
   lock.title = words;
   byId("seed-words").textContent = [words, originWords()].filter(Boolean).join(" ");
 }
 
-/** Where samples come from that are not straight from the seed. */
+/** Where residuals come from that were not drawn from the seed alone. */
 function originWords() {
-  if (state.residuals.some(isGiven)) return "From a video; the dice start afresh.";
-  return state.residuals.some((residual) => residual.length > 1) ? "Exploring around a sample; the dice start afresh." : "";
+  if (state.residuals.some(isGiven)) return "The residual comes from a video; a new seed replaces it.";
+  return state.residuals.some((residual) => residual.length > 1) ? "These are variations of a sample; a new seed replaces them." : "";
 }
 
 /** Make the controls work. */
-export function startChance() {
+export function startSampling() {
   byId("count").append(...Array.from({ length: MOST_SAMPLES }, (_, index) => make("option", { value: String(index + 1) }, String(index + 1))));
   byId("count").value = String(state.count);
   byId("count").addEventListener("change", (event) => useCount(Number(event.target.value)));
@@ -86,7 +86,7 @@ export function startChance() {
   });
   byId("reaches").addEventListener("change", (event) => {
     commit({ reaches: event.target.checked });
-    sampleNow(state.reaches ? "Pokes pulled all the way" : "Pokes pulled as far as the model takes them");
+    sampleNow(state.reaches ? "Guidance on" : "Guidance off");
   });
   subscribe((changed) => {
     if (changed.has("about")) for (const option of byId("count").options) option.disabled = Number(option.value) > state.about.limits.samples;

@@ -1,19 +1,19 @@
-/** Taking things along: files, commands, links. */
+/** Save and share: files, commands, links. */
 
 import * as api from "./api.js";
 import { chainStart } from "./chain.js";
 import { byId } from "./dom.js";
 import { linkOf } from "./link.js";
-import { sayError } from "./outage.js";
+import { showStatus } from "./messages.js";
+import { showError } from "./outage.js";
 import { questionShown, withPicture } from "./question.js";
-import { chanceNow, historyNow } from "./session.js";
+import { historyNow, seedsNow } from "./session.js";
 import { state, subscribe } from "./state.js";
-import { say } from "./words.js";
 
-const OWN_PICTURE = "A link holds no picture of yours, so it works for the pictures that come with ipoke only; save a file instead.";
+const OWN_PICTURE = "Links work only for the bundled pictures, because a link cannot contain your picture. Save a file instead.";
 const ENDINGS = { frames: "zip", tracks: "json" };
 
-/** The residuals of the samples shown, or of the chosen one alone. */
+/** The residuals of all samples, or of the selected one. */
 function residualsShown(onlyChosen) {
   const samples = onlyChosen ? [state.answer.samples[state.chosen]] : state.answer.samples;
   return samples.map((sample) => sample.residual).slice(0, state.about.limits.samples);
@@ -23,7 +23,7 @@ async function save() {
   const format = byId("export-format").value;
   const button = byId("export");
   button.setAttribute("aria-busy", "true");
-  say("Writing the file…");
+  showStatus("Writing the file…");
   try {
     const start = chainStart();
     const question = { ...questionShown(residualsShown(byId("export-chosen").checked)), history: historyNow() };
@@ -34,9 +34,9 @@ async function save() {
     link.download = fileName(format);
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
-    say(`Saved ${link.download}.`);
+    showStatus(`Saved ${link.download}.`);
   } catch (error) {
-    sayError(error, save);
+    showError(error, save);
   } finally {
     button.removeAttribute("aria-busy");
   }
@@ -51,7 +51,7 @@ function fileName(format) {
 async function copy(text, what) {
   try {
     await navigator.clipboard.writeText(text);
-    say(`${what} copied.`);
+    showStatus(`${what} copied.`);
   } catch {
     byId("text").value = text;
     byId("text-dialog").showModal();
@@ -63,16 +63,16 @@ async function copyCommand(kind, what) {
   try {
     const { name } = state.picture;
     const question = { ...questionShown(residualsShown(false)), name: /\.[a-z]+$/i.test(name) ? name : `${name}.png` };
-    const said = await withPicture(question, api.command);
-    if (said[kind]) await copy(said[kind], what);
-    else say(`${what}: none draws these samples${said.python ? "; copy the Python instead" : ""}.`);
+    const reply = await withPicture(question, api.command);
+    if (reply[kind]) await copy(reply[kind], what);
+    else showStatus(`${what}: cannot reproduce these samples${reply.python ? "; copy as Python instead" : ""}.`);
   } catch (error) {
-    sayError(error, () => copyCommand(kind, what));
+    showError(error, () => copyCommand(kind, what));
   }
 }
 
 function copyLink() {
-  return copy(linkOf({ question: questionShown(residualsShown(false)), history: chanceNow() }), "Link");
+  return copy(linkOf({ question: questionShown(residualsShown(false)), history: seedsNow() }), "Link");
 }
 
 function showAbilities() {
@@ -84,7 +84,7 @@ function showAbilities() {
 }
 
 /** Make saving and copying work. */
-export function startKeep() {
+export function startSaving() {
   byId("export").addEventListener("click", save);
   byId("copy-shell").addEventListener("click", () => copyCommand("shell", "Command"));
   byId("copy-python").addEventListener("click", () => copyCommand("python", "Python"));
