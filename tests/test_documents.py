@@ -1,0 +1,147 @@
+"""What every Markdown file keeps: lines that fit a screen, links that lead somewhere, files and symbols that exist."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from test_theory import check_symbols
+
+PROJECT = Path(__file__).parents[1]
+LONGEST_LINE = 120
+FOLDERS = ("docs", "models", "benchmarks", "src", "tests", ".github")
+DOCUMENTS = sorted([*PROJECT.glob("*.md"), *(file for folder in FOLDERS for file in (PROJECT / folder).rglob("*.md"))])
+HISTORY = ("CHANGELOG.md",)
+"""What tells of earlier versions names files that are gone."""
+FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"`[^`\n]+`")
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+SOURCE_FILE = re.compile(r"`(?:[^`\n]* )?((?:[\w.-]+/)*[\w-]+\.(?:py|c|js))(?:::[^`\n]*)?`")
+
+
+def prose_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Yield number and text of every line that is neither in a table nor in a block of code."""
+    without_fences = FENCE.sub(lambda block: "\n" * block[0].count("\n"), text)
+    is_list = False
+    for number, line in enumerate(without_fences.splitlines(), 1):
+        if line.strip() and not line.startswith(" "):
+            is_list = bool(re.match(r"[-*]|\d+\.", line))
+        is_indented_code = line.startswith("    ") and not is_list
+        if not line.startswith("|") and not is_indented_code:
+            yield number, line
+
+
+def check_lengths(path: Path, text: str) -> Iterator[str]:
+    """Name the lines of prose that are longer than a screen is wide."""
+    for number, line in prose_lines(text):
+        if len(line) > LONGEST_LINE:
+            yield f"{path}:{number}: {len(line)} columns"
+
+
+def check_links(path: Path, text: str) -> Iterator[str]:
+    """Name the relative links that lead to no file, and the anchors that lead to no heading."""
+    for target in LINK.findall(CODE.sub("", FENCE.sub("", text))):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (path.parent / name).resolve() if name else path
+        if name and not file.exists():
+            yield f"{path}: {target}: no such file"
+        elif anchor and anchor not in anchors_of(text if file == path else file.read_text(encoding="utf-8")):
+            yield f"{path}: {target}: no such heading"
+
+
+def anchors_of(text: str) -> set[str]:
+    """Derive the anchor of every heading, as GitHub does: a repeated one gets a number."""
+    counts: Counter[str] = Counter()
+    anchors = set()
+    for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE):
+        words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).lower()
+        anchor = re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
+        anchors.add(f"{anchor}-{counts[anchor]}" if counts[anchor] else anchor)
+        counts[anchor] += 1
+    return anchors
+
+
+def check_files(path: Path, text: str) -> Iterator[str]:
+    """Name the source files in backticks of which the project has none of that path or end of a path."""
+    for name in SOURCE_FILE.findall(text):
+        if path.name not in HISTORY and not any(f"/{file}".endswith(f"/{name}") for file in source_files()):
+            yield f"{path}: {name}: no such file"
+
+
+def source_files() -> list[str]:
+    """List the files of the project that a document may name, relative to it."""
+    folders = ("src", "tests", "benchmarks")
+    return [file.relative_to(PROJECT).as_posix() for folder in folders for file in (PROJECT / folder).rglob("*.*")]
+
+
+def check_names(path: Path, text: str) -> Iterator[str]:
+    """Name the dotted symbols of the package that are not there."""
+    if path.name not in HISTORY:
+        yield from (f"{path}: {offence}" for offence in check_symbols(text))
+
+
+CHECKS = [check_lengths, check_links, check_files, check_names]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(PROJECT).as_posix())
+def test_the_document_keeps_the_rule(check, path: Path) -> None:
+    assert list(check(path, path.read_text(encoding="utf-8"))) == []
+
+
+def test_the_documents_are_found() -> None:
+    names = {path.relative_to(PROJECT).as_posix() for path in DOCUMENTS}
+    assert {"README.md", "CHANGELOG.md", "docs/theory.md", "docs/glossary.md", "models/README.md"} <= names
+
+
+LONG = "word " * 25
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (check_lengths, LONG),
+        (check_lengths, f"- a point\n\n  {LONG}"),
+        (check_lengths, f"1. a point\n    {LONG}"),
+        (check_lengths, f"```\ncode\n```\n{LONG}"),
+        (check_links, "[a page](nowhere.md)"),
+        (check_links, "[a heading](#nowhere)\n\n# Somewhere"),
+        (check_links, "[a heading of another page](docs/theory.md#nowhere)"),
+        (check_links, "![a picture](docs/nothing.svg)"),
+        (check_links, "[twice](#again-2)\n\n# Again\n\n# Again"),
+        (check_links, "[code](#in-code)\n\n```\n# In code\n```"),
+        (check_files, "`nowhere.py`"),
+        (check_files, "`training/model.py`"),
+        (check_files, "see `python benchmarks/nowhere.py`"),
+        (check_files, "`nothing.c` and `nothing.js`"),
+        (check_names, "`ipoke.nowhere.Nothing`"),
+    ],
+)
+def test_a_planted_offender_is_found(check, text: str) -> None:
+    assert list(check(PROJECT / "PLANTED.md", text))
+
+
+@pytest.mark.parametrize(
+    ("check", "text"),
+    [
+        (check_lengths, f"| {LONG} |"),
+        (check_lengths, f"```\n{LONG}\n```"),
+        (check_lengths, f"as in\n\n    {LONG}"),
+        (check_links, "[a page](docs/theory.md) [elsewhere](https://example.org/nothing) `[code](nowhere.md)`"),
+        (check_links, "[twice](#again-1)\n\n# Again\n\n# Again"),
+        (check_links, "[code](#how-code-reads-and-why)\n\n## How `code` reads, and why"),
+        (check_files, "`sampling/model.py`, `model.py` and `python src/ipoke/__main__.py`"),
+        (check_names, "`ipoke.data.poke.Poke` and `ipoke train`"),
+    ],
+)
+def test_what_is_right_is_not_found(check, text: str) -> None:
+    assert list(check(PROJECT / "PLANTED.md", text)) == []
+
+
+def test_history_may_name_what_is_gone() -> None:
+    text = "`reach.py` and `ipoke.reach`"
+    assert not [*check_files(PROJECT / "CHANGELOG.md", text), *check_names(PROJECT / "CHANGELOG.md", text)]
