@@ -18,7 +18,7 @@ TEXT = (PROJECT / "docs" / "theory.md").read_text(encoding="utf-8")
 FILE_ENDINGS = ("py", "md", "toml")
 CODE = re.compile(r"`([^`\n]+)`")
 ASSIGNED = re.compile(r"([a-z0-9_]+(?:\.[a-z0-9_]+)+)(?: = (.+))?")
-BARE = re.compile(r"(?<!latent[ -])(?<!optical[ -])\bflows?\b", re.IGNORECASE)
+BARE = re.compile(r"(?<!latent[ -])(?<!optical[ -])(?<!backward[ -])\bflows?\b", re.IGNORECASE)
 NUMBERED = [
     *(f"Eq. {n}" for n in range(1, 10)),
     *(f"Fig. {n}" for n in range(1, 10)),
@@ -245,7 +245,7 @@ def test_a_planted_mistake_is_found(check, text: str) -> None:
         (check_symbols, "`ipoke.core.settings` and `ipoke.data.poke.Poke.target`"),
         (check_tests, "`tests/cli/test_cli.py::TestHelp::test_every_command_explains_itself` in `tests/cli/test_cli.py`"),
         (check_keys, "`docs/theory.md`, `pokes.max_pokes = 5` (the default), `train.autoencoder.betas = [0.0, 0.9]`"),
-        (check_names, "the latent flow, optical\nflow and `flow`"),
+        (check_names, "the latent flow, optical\nflow, backward flow and `flow`"),
         (check_mathematics, "where $a$ is\n```math\nb\\, c$\n```"),
     ],
 )
