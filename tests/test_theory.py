@@ -243,7 +243,10 @@ def test_a_planted_mistake_is_found(check, text: str) -> None:
     ("check", "text"),
     [
         (check_symbols, "`ipoke.core.settings` and `ipoke.data.poke.Poke.target`"),
-        (check_tests, "`tests/cli/test_cli.py::TestHelp::test_every_command_explains_itself` in `tests/cli/test_cli.py`"),
+        (
+            check_tests,
+            "`tests/cli/test_cli.py::TestHelp::test_every_command_explains_itself` in `tests/cli/test_cli.py`",
+        ),
         (check_keys, "`docs/theory.md`, `pokes.max_pokes = 5` (the default), `train.autoencoder.betas = [0.0, 0.9]`"),
         (check_names, "the latent flow, optical\nflow, backward flow and `flow`"),
         (check_mathematics, "where $a$ is\n```math\nb\\, c$\n```"),
