@@ -3,20 +3,20 @@
 import contextlib
 from pathlib import Path
 
-from ipoke.core.reading import nursery
+from ipoke.core.reading import fork_server
 
 HERE = str(Path(__file__).parent / "core" / "reading")
 
 
 @contextlib.contextmanager
 def misbehaving(*first):
-    """Use such a nursery in the block, which does something else first."""
-    begin = nursery.BEGIN
-    nursery._close()
+    """Use such a fork server in the block, which does something else first."""
+    begin = fork_server.BEGIN
+    fork_server._close()
     bad = "; ".join((f"sys.path.append({HERE!r})", "import bad_operations", *first))
-    nursery.BEGIN = begin.replace("from ipoke", f"{bad}; from ipoke", 1)
+    fork_server.BEGIN = begin.replace("from ipoke", f"{bad}; from ipoke", 1)
     try:
         yield
     finally:
-        nursery.BEGIN = begin
-        nursery._close()
+        fork_server.BEGIN = begin
+        fork_server._close()

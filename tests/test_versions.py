@@ -1,4 +1,4 @@
-"""Versions agree wherever they are written: the package's own, and its dependencies' bounds, tested and lowest versions."""
+"""Versions agree: those of the package, and the lowest, tested and bounded versions of its dependencies."""
 
 import re
 import tomllib

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import small_files
-from ipoke.core.reading.process import Opening
+from ipoke.core.reading.process import DecoderProcess
 from ipoke.studio import decoding
 from ipoke.studio.decoding import Decoder
 from ipoke.studio.limits import LIMITS
@@ -25,9 +25,9 @@ LIMITS_HERE = LIMITS._replace(quick_seconds=0.5, decode_seconds=4.0)
 
 @pytest.fixture(autouse=True, scope="module")
 def _begun():
-    """Start the nursery before anything is timed."""
+    """Start the fork server before anything is timed."""
     with misbehaving():
-        with Opening("picture", small_files.still("PNG"), "a") as opening:
+        with DecoderProcess("picture", small_files.still("PNG"), "a") as opening:
             list(opening)
         yield
 
@@ -128,12 +128,12 @@ def test_a_visitor_has_few_files_and_all_together_not_many():
 def test_a_file_that_nobody_waits_for_is_ended(monkeypatch):
     ended = []
 
-    class Watched(Opening):
+    class Watched(DecoderProcess):
         def end(self):
             ended.append(self)
             return super().end()
 
-    monkeypatch.setattr(decoding, "Opening", Watched)
+    monkeypatch.setattr(decoding, "DecoderProcess", Watched)
 
     async def go():
         decoder = Decoder()

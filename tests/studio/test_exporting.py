@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageSequence
 
 import ipoke
-from ipoke.core.reading.carrying import carried
+from ipoke.core.reading.payload import extract_payload
 from ipoke.sampling.drawing import finite
 from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.render import film_strip, grid
@@ -85,7 +85,7 @@ def test_what_plays_is_what_all_frames_at_once_would_be(model, picture, kind, sa
     height, width = wanted.shape[1:3]
     for frame, like in zip(shown, wanted, strict=True):
         assert np.abs(frame[:height, :width].astype(int) - like).mean() < (8 if kind == "gif" else 4)
-    assert carried(b"".join(parts), 10**7) is not None
+    assert extract_payload(b"".join(parts), 10**7) is not None
 
 
 def test_a_film_strip_comes_row_by_row_and_is_the_same(model, picture):

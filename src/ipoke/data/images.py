@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 
 from ipoke.core.errors import InputError
 from ipoke.core.files import replacing
-from ipoke.core.reading.process import Opening
+from ipoke.core.reading.process import DecoderProcess
 from ipoke.core.reading.regular import open_regular
 
 
@@ -18,7 +18,7 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         InputError: No such file, not an image, cut off or damaged, or larger than 64 megapixels.
     """
-    with open_regular(Path(path), "image") as file, Opening("picture", file, str(path)) as opening:
+    with open_regular(Path(path), "image") as file, DecoderProcess("picture", file, str(path)) as opening:
         return _pixels(opening)
 
 
@@ -28,14 +28,14 @@ def image_of(data: bytes, name: str) -> UInt8[np.ndarray, "h w 3"]:
     Raises:
         InputError: As `read_image`.
     """
-    with Opening("picture", data, name) as opening:
+    with DecoderProcess("picture", data, name) as opening:
         return _pixels(opening)
 
 
 def is_animated(path: Path) -> bool:
     """Tell whether a file is an animation of more than one image."""
     try:
-        with open_regular(path, "image") as file, Opening("animated", file, str(path)) as opening:
+        with open_regular(path, "image") as file, DecoderProcess("animated", file, str(path)) as opening:
             return any(facts.get("is_animated") is True for facts, _ in opening)
     except InputError:
         return False
@@ -54,7 +54,7 @@ def write_png(path: Path | str, pixels: UInt8[np.ndarray, "h w 3"], text: dict[s
         Image.fromarray(pixels).save(temporary, format="PNG", pnginfo=fields)
 
 
-def _pixels(opening: Opening) -> UInt8[np.ndarray, "h w 3"]:
+def _pixels(opening: DecoderProcess) -> UInt8[np.ndarray, "h w 3"]:
     for _, pixels in opening:
         if pixels is not None:
             return pixels

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ipoke.core.errors import InputError
 from ipoke.core.files import replacing
-from ipoke.core.reading.process import BrokenVideoError, Opening
+from ipoke.core.reading.process import BrokenVideoError, DecoderProcess
 from ipoke.core.reading.regular import open_regular
 from ipoke.data.codec import decode_mp4, encode_mp4
 from ipoke.data.images import read_image
@@ -64,7 +64,7 @@ def probe(path: Path | str) -> VideoInfo:
         height, width = next(_folder_frames(path)).shape[:2]
         return VideoInfo(fps=DEFAULT_FPS, width=width, height=height)
     fps = DEFAULT_FPS
-    with open_regular(path, "video") as file, Opening("video", file, str(path)) as opening:
+    with open_regular(path, "video") as file, DecoderProcess("video", file, str(path)) as opening:
         for facts, frame in opening:
             if frame is not None:
                 return VideoInfo(fps=fps, width=frame.shape[1], height=frame.shape[0])
@@ -83,7 +83,7 @@ def read_frames(path: Path | str) -> Generator[UInt8[np.ndarray, "h w 3"]]:
     if path.is_dir():
         yield from _folder_frames(path)
         return
-    with open_regular(path, "video") as file, Opening("video", file, str(path)) as opening:
+    with open_regular(path, "video") as file, DecoderProcess("video", file, str(path)) as opening:
         for _, frame in opening:
             if frame is not None:
                 yield frame

@@ -16,10 +16,10 @@ from jaxtyping import UInt8
 
 from ipoke.core.errors import InputError
 from ipoke.core.reading.bounds import Bounds
+from ipoke.core.reading.fork_server import start_fork_server
 from ipoke.core.reading.formats import VISITORS_PICTURES
 from ipoke.core.reading.memory import can_limit_memory
-from ipoke.core.reading.nursery import get_ready
-from ipoke.core.reading.process import Opening, Result
+from ipoke.core.reading.process import DecoderProcess, Result
 from ipoke.sampling.video_clip import beginning
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
@@ -56,7 +56,7 @@ class Decoder:
         Raises:
             InputError: The system lets none start.
         """
-        await asyncio.get_running_loop().run_in_executor(self._threads, get_ready)
+        await asyncio.get_running_loop().run_in_executor(self._threads, start_fork_server)
 
     async def picture(self, data: bytes, visitor: Visitor = NOBODY) -> UInt8[np.ndarray, "h w 3"]:
         """Decode a picture, upright and at most as large as pictures are kept.
@@ -100,7 +100,7 @@ class Decoder:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(
-        self, visitor: Visitor, opening: Callable[[Bounds], Opening], read: Callable[[Iterator[Result]], T]
+        self, visitor: Visitor, opening: Callable[[Bounds], DecoderProcess], read: Callable[[Iterator[Result]], T]
     ) -> T:
         """Open a file quickly, and thoroughly if that does not do."""
         self._check_room(visitor)
@@ -132,7 +132,7 @@ class Decoder:
 
     async def _attempt(
         self,
-        opening: Callable[[Bounds], Opening],
+        opening: Callable[[Bounds], DecoderProcess],
         read: Callable[[Iterator[Result]], T],
         memory_bytes: int,
         seconds: float,
@@ -140,10 +140,10 @@ class Decoder:
     ) -> T:
         bounds = Bounds(
             memory_bytes,
-            silence_s=math.ceil(self.limits.decode_seconds),
+            frame_timeout_s=math.ceil(self.limits.decode_seconds),
             pixels=self.limits.pixels,
             pictures=VISITORS_PICTURES,
-            is_patient=True,
+            is_low_priority=True,
         )
         attempt = _Attempt(opening, bounds, most_pixels)
         reading = asyncio.get_running_loop().run_in_executor(self._threads, attempt.run, read)
@@ -159,9 +159,9 @@ class Decoder:
 class _Attempt:
     """A file that is opened on a thread, until it is ended from another."""
 
-    def __init__(self, opening: Callable[[Bounds], Opening], bounds: Bounds, most_pixels: int) -> None:
+    def __init__(self, opening: Callable[[Bounds], DecoderProcess], bounds: Bounds, most_pixels: int) -> None:
         self._opening, self._bounds, self._most_pixels = opening, bounds, most_pixels
-        self._process: Opening | None = None
+        self._process: DecoderProcess | None = None
         self._is_over = False
 
     def run(self, read: Callable[[Iterator[Result]], T]) -> T:
@@ -180,11 +180,11 @@ class _TooLargeError(Exception):
     """A file that is to be opened thoroughly."""
 
 
-def _opening(operation: str, data: bytes, bounds: Bounds, **arguments: Any) -> Opening:
-    return Opening(operation, data, WHAT, bounds, **arguments)
+def _opening(operation: str, data: bytes, bounds: Bounds, **arguments: Any) -> DecoderProcess:
+    return DecoderProcess(operation, data, WHAT, bounds, **arguments)
 
 
-def _within(process: Opening, most_pixels: int) -> Iterator[Result]:
+def _within(process: DecoderProcess, most_pixels: int) -> Iterator[Result]:
     for facts, pixels in process:
         match facts:
             case {"width": int(width), "height": int(height)} if width * height > most_pixels:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from ipoke.core.reading.carrying import carry
+from ipoke.core.reading.payload import embed_payload
 from ipoke.data.codec import CRF, GOP, Mp4Encoder
 from ipoke.sampling.session import FPS
 from ipoke.studio.problem import Problem
@@ -59,7 +59,7 @@ class Mp4:
 
     def close(self, payload: bytes) -> bytes:
         """Give the file."""
-        return carry("mp4", self._encoder.close(), payload)
+        return embed_payload("mp4", self._encoder.close(), payload)
 
     def drop(self) -> None:
         """Close the file."""
@@ -88,7 +88,7 @@ class Played:
         self._container.mux(self._stream.encode())
         self._container.close()
         _nothing(self._buffer, self._largest)
-        return carry(self._kind, self._buffer.getvalue(), payload)
+        return embed_payload(self._kind, self._buffer.getvalue(), payload)
 
     def drop(self) -> None:
         """Close the file: PyAV 17 may free what an open one still needs."""
@@ -117,7 +117,7 @@ class Gif:
 
     def close(self, payload: bytes) -> bytes:
         """End the file."""
-        return carry("gif", b";", payload)
+        return embed_payload("gif", b";", payload)
 
     def drop(self) -> None:
         """Hold nothing that has to be freed."""

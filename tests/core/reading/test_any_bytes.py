@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 import small_files
 from ipoke.core.reading import operations
 from ipoke.core.reading.bounds import Bounds
-from ipoke.core.reading.carrying import carry
+from ipoke.core.reading.payload import embed_payload
 from small_files import refused_in_one_line
 
 BOUNDS = Bounds(pixels=10_000_000)
@@ -21,7 +21,7 @@ GOOD = {**small_files.STILLS, **small_files.VIDEOS}
 @functools.cache
 def good(name):
     if name == "session.mp4":
-        return carry("mp4", small_files.VIDEOS["a.mp4"](), b'{"session": {"a": 1}}')
+        return embed_payload("mp4", small_files.VIDEOS["a.mp4"](), b'{"session": {"a": 1}}')
     return GOOD[name]()
 
 

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 
 from ipoke.core.errors import InputError
-from ipoke.core.reading import nursery, process
+from ipoke.core.reading import fork_server, process
 from ipoke.core.reading.bounds import Bounds
 from ipoke.core.reading.memory import can_limit_memory
-from ipoke.core.reading.process import BrokenVideoError, Opening
+from ipoke.core.reading.process import BrokenVideoError, DecoderProcess
 from ipoke.data.images import read_image
 from misbehaving import misbehaving
 
-pytestmark = pytest.mark.skipif(not nursery.CAN_FORK, reason="no process can be forked safely on this system")
+pytestmark = pytest.mark.skipif(not fork_server.CAN_FORK, reason="no process can be forked safely on this system")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,7 +30,7 @@ def _bad_operations():
 
 
 def results(operation, bounds=None, **arguments):
-    with Opening(operation, b"given", "a.mp4", bounds or Bounds(), **arguments) as opening:
+    with DecoderProcess(operation, b"given", "a.mp4", bounds or Bounds(), **arguments) as opening:
         return list(opening)
 
 
@@ -55,7 +55,7 @@ def test_a_file_is_opened_without_torch_programs_or_files_to_write(tmp_path):
     assert facts["path"] == ""
     assert facts["wrote"] is False
     assert facts["group"] == facts["number"] != os.getpgid(0)
-    assert facts["files"] <= 8  # its own, the input, the results, and what lists them: no socket of the nursery
+    assert facts["files"] <= 8  # its own, the input, the results, and what lists them: no socket of the fork server
     assert facts["made"] is True
     assert (tmp_path / "written").stat().st_size == 0
 
@@ -67,7 +67,7 @@ def test_each_file_has_a_process_of_its_own_that_is_gone_afterwards():
 
 
 def test_what_a_decoder_started_ends_with_it():
-    with Opening("child", b"", "a.mp4") as opening:
+    with DecoderProcess("child", b"", "a.mp4") as opening:
         facts, _ = next(iter(opening))
         assert is_there(facts["child"])
     assert gone(facts["child"])
@@ -75,7 +75,7 @@ def test_what_a_decoder_started_ends_with_it():
 
 def test_the_group_is_what_ends_a_decoders_children():
     with misbehaving("import os", "os.killpg = os.kill"):
-        with Opening("child", b"", "a.mp4") as opening:
+        with DecoderProcess("child", b"", "a.mp4") as opening:
             facts, _ = next(iter(opening))
         left = is_there(facts["child"])
         with contextlib.suppress(OSError):
@@ -86,14 +86,14 @@ def test_the_group_is_what_ends_a_decoders_children():
 def test_one_that_stalls_is_ended_in_time():
     began = time.monotonic()
     with pytest.raises(InputError, match=r"^a.mp4: takes more than 1 s to decode$"):
-        results("stall", Bounds(silence_s=1))
+        results("stall", Bounds(frame_timeout_s=1))
     with pytest.raises(BrokenVideoError, match="ends after 3 frames"):
-        results("stall", Bounds(silence_s=1), after=3)
+        results("stall", Bounds(frame_timeout_s=1), after=3)
     assert time.monotonic() - began < 20
 
 
 def test_somebody_else_may_end_it_at_any_time():
-    with Opening("endless", b"", "a.mp4") as opening:
+    with DecoderProcess("endless", b"", "a.mp4") as opening:
         frames = iter(opening)
         next(frames)
         opening.end()
@@ -124,7 +124,7 @@ print(read_image({str(tmp_path / "a.png")!r}).shape)
 
 
 def test_a_crash_keeps_the_good_frames_and_the_next_file_is_read(tmp_path):
-    with Opening("crash", b"", "a.mp4") as opening:
+    with DecoderProcess("crash", b"", "a.mp4") as opening:
         frames = iter(opening)
         assert next(frames)[1] is not None
         with pytest.raises(BrokenVideoError, match="ends after 1 frames"):
@@ -159,14 +159,14 @@ def test_whatever_else_it_says_is_an_error(text):
 
 def test_a_nursery_that_is_gone_is_replaced():
     results("facts")
-    nursery._CURRENT[0]._process.kill()
-    nursery._CURRENT[0]._process.wait()
+    fork_server._CURRENT[0]._process.kill()
+    fork_server._CURRENT[0]._process.wait()
     assert results("facts")
 
 
 def test_where_no_more_processes_may_start_it_is_said_and_others_go_on():
     full = "os.fork = lambda left=[0]: left.pop() or fork() if left else os.open('', 0)"
-    with misbehaving("import os", "fork = os.fork", full), Opening("endless", b"", "a.mp4") as other:
+    with misbehaving("import os", "fork = os.fork", full), DecoderProcess("endless", b"", "a.mp4") as other:
         frames = iter(other)
         next(frames)
         with pytest.raises(InputError, match="no process can be started to decode the file"):
@@ -185,7 +185,7 @@ def test_no_handles_are_left_open():
         results("facts")
         with pytest.raises(InputError):
             results("raw", text="[]")
-        with Opening("endless", b"", "a.mp4") as opening:
+        with DecoderProcess("endless", b"", "a.mp4") as opening:
             next(iter(opening))
     assert count() == before
 
@@ -193,12 +193,12 @@ def test_no_handles_are_left_open():
 def test_everything_ends_with_the_process_that_asked():
     code = f"""
 import os, signal, sys
-from ipoke.core.reading import nursery
-nursery.BEGIN = {nursery.BEGIN!r}
-from ipoke.core.reading.process import Opening
-opening = Opening("child", b"", "a.mp4")
+from ipoke.core.reading import fork_server
+fork_server.BEGIN = {fork_server.BEGIN!r}
+from ipoke.core.reading.process import DecoderProcess
+opening = DecoderProcess("child", b"", "a.mp4")
 facts, _ = next(iter(opening))
-print(nursery._CURRENT[0]._process.pid, facts["child"], flush=True)
+print(fork_server._CURRENT[0]._process.pid, facts["child"], flush=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
@@ -213,7 +213,7 @@ def test_a_forked_process_makes_a_nursery_of_its_own(tmp_path):
     child = os.fork()
     if not child:
         try:
-            os._exit(0 if read_image(tmp_path / "a.png").shape == (9, 9, 3) and nursery._CURRENT else 1)
+            os._exit(0 if read_image(tmp_path / "a.png").shape == (9, 9, 3) and fork_server._CURRENT else 1)
         finally:
             os._exit(2)
     assert os.waitpid(child, 0)[1] == 0
@@ -223,13 +223,13 @@ def test_a_forked_process_makes_a_nursery_of_its_own(tmp_path):
 def test_a_process_from_nothing_does_the_same(tmp_path, monkeypatch):
     pixels = np.random.default_rng(0).integers(0, 255, (9, 12, 3), dtype=np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    monkeypatch.setattr(process, "start", nursery.Alone)
+    monkeypatch.setattr(process, "start", fork_server.SpawnedProcess)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png"), pixels)
     (tmp_path / "b.png").write_bytes(b"no picture")
     with pytest.raises(InputError, match="not an image"):
         read_image(tmp_path / "b.png")
     with pytest.raises(InputError, match="takes more than 1 s"):
-        results("stall", Bounds(silence_s=1))
+        results("stall", Bounds(frame_timeout_s=1))
 
 
 def test_the_folder_of_the_caller_is_not_searched_for_modules(tmp_path):

@@ -10,7 +10,7 @@ class Bounds(NamedTuple):
 
     memory_bytes: int = 4_000_000_000
     """Memory beyond what the process has mapped when it starts."""
-    silence_s: int = 60
+    frame_timeout_s: int = 60
     """Longest time from one frame to the next."""
     pixels: int = 64_000_000
     """Largest picture or frame."""
@@ -18,5 +18,5 @@ class Bounds(NamedTuple):
     """Longest side of a picture or a frame."""
     pictures: tuple[str, ...] = PICTURES
     """Picture formats that are decoded, by Pillow's names."""
-    is_patient: bool = False
+    is_low_priority: bool = False
     """Whether the process runs at the lowest priority."""

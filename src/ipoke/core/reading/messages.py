@@ -32,7 +32,7 @@ class Readable(Protocol):
         ...
 
 
-class GarbledError(Exception):
+class ProtocolError(Exception):
     """The other process sent an invalid message."""
 
 
@@ -51,14 +51,14 @@ def read_message(file: Readable) -> tuple[dict[str, Any], UInt8[np.ndarray, "h w
     """Read one message; None at the end of the file, even within a message.
 
     Raises:
-        GarbledError: The message is invalid or too large.
+        ProtocolError: The message is invalid or too large.
     """
     head = file.read(LENGTHS.size)
     if len(head) < LENGTHS.size:
         return None
     text_bytes, pixel_bytes = LENGTHS.unpack(head)
     if text_bytes > LARGEST_FACTS or pixel_bytes > LARGEST_PIXELS:
-        raise GarbledError(f"a message of {text_bytes} and {pixel_bytes} bytes")
+        raise ProtocolError(f"a message of {text_bytes} and {pixel_bytes} bytes")
     text = file.read(text_bytes)
     if len(text) < text_bytes:
         return None
@@ -73,9 +73,9 @@ def _facts(text: bytes) -> dict[str, Any]:
     try:
         facts = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise GarbledError("facts that are not JSON") from error
+        raise ProtocolError("facts that are not JSON") from error
     if not isinstance(facts, dict):
-        raise GarbledError("facts that are not an object")
+        raise ProtocolError("facts that are not an object")
     return facts
 
 
@@ -84,4 +84,4 @@ def _shape(facts: dict[str, Any], pixel_bytes: int) -> tuple[int, int, int]:
         case [int(height), int(width), 3] if min(height, width) > 0 and 3 * height * width == pixel_bytes:
             return height, width, 3
         case other:
-            raise GarbledError(f"{pixel_bytes} bytes of shape {str(other)[:60]}")
+            raise ProtocolError(f"{pixel_bytes} bytes of shape {str(other)[:60]}")

@@ -12,8 +12,8 @@ from jaxtyping import UInt8
 
 from ipoke.core.errors import InputError
 from ipoke.core.reading.bounds import Bounds
-from ipoke.core.reading.carrying import LARGEST_SESSION, PICTURE_FIELDS, carried
 from ipoke.core.reading.formats import HEAD_BYTES, is_picture
+from ipoke.core.reading.payload import LARGEST_SESSION, PICTURE_FIELDS, extract_payload
 from ipoke.core.reading.stills import fitted, is_animated, read_animation, read_durations, read_still, repeats, size_of
 from ipoke.core.reading.streams import DEFAULT_FPS, BrokenError, Timing, decoded_frames, opened_video, timing_of
 
@@ -66,7 +66,7 @@ def frame_at(file: BinaryIO, bounds: Bounds, seconds: float, side: int) -> Resul
 
 def saved(file: BinaryIO, bounds: Bounds, side: int) -> Results:
     """Extract the session of a file without its pictures, then each picture with the name of its field."""
-    text = carried(file.read(), 3 * LARGEST_SESSION)
+    text = extract_payload(file.read(), 3 * LARGEST_SESSION)
     if text is None:
         raise InputError("contains no session of the studio; open a file that the studio saved")
     try:

@@ -20,8 +20,8 @@ from jaxtyping import UInt8
 from ipoke.core.errors import InputError
 from ipoke.core.json_text import json_text
 from ipoke.core.reading.bounds import Bounds
-from ipoke.core.reading.messages import GarbledError, read_message
-from ipoke.core.reading.nursery import start
+from ipoke.core.reading.fork_server import start
+from ipoke.core.reading.messages import ProtocolError, read_message
 
 PIPE_BYTES = 2**20
 OWN_FILES = Bounds()
@@ -33,7 +33,7 @@ class BrokenVideoError(InputError):
     """The beginning of a video could be decoded and its end could not; the frames so far are valid."""
 
 
-class Opening:
+class DecoderProcess:
     """A process that decodes one file; iterate over it for the results.
 
     Args:
@@ -66,7 +66,7 @@ class Opening:
         finally:
             os.close(writing)
 
-    def __enter__(self) -> "Opening":
+    def __enter__(self) -> "DecoderProcess":
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -84,7 +84,7 @@ class Opening:
         while True:
             try:
                 message = read_message(self._results)
-            except GarbledError as error:
+            except ProtocolError as error:
                 self.end()
                 raise InputError(f"{self.name}: decoder sent an invalid message ({error}); do not trust it") from error
             if message is None:
@@ -110,7 +110,7 @@ class Opening:
 
     def _death(self, status: int, frames: int) -> InputError:
         if status == -getattr(signal, "SIGALRM", signal.SIGTERM):
-            words = f"takes more than {self.bounds.silence_s} s to decode"
+            words = f"takes more than {self.bounds.frame_timeout_s} s to decode"
         else:
             words = "cannot be decoded; it may be damaged, or too large"
         if frames:

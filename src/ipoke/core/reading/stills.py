@@ -18,7 +18,7 @@ from ipoke.core.reading.formats import listed
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 ORIENTATION = 0x0112
 """The EXIF tag of the orientation of a picture."""
-TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+ORIENTATIONS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: pixels[:, ::-1],
     3: lambda pixels: pixels[::-1, ::-1],
     4: lambda pixels: pixels[::-1],
@@ -34,7 +34,7 @@ MOST_IMAGES = 100_000
 """Most images of an animation."""
 
 
-class Shown(NamedTuple):
+class TimedImage(NamedTuple):
     """An image of an animation, and the number of frames that show it."""
 
     pixels: UInt8[np.ndarray, "h w 3"]
@@ -49,7 +49,7 @@ def read_still(file: BinaryIO, bounds: Bounds) -> UInt8[np.ndarray, "h w 3"]:
     """
     with opened(file, bounds) as image:
         pixels, orientation = rgb_on_white(image), _orientation(image)
-        return np.ascontiguousarray(TURNS[orientation](pixels)) if orientation in TURNS else pixels
+        return np.ascontiguousarray(ORIENTATIONS[orientation](pixels)) if orientation in ORIENTATIONS else pixels
 
 
 def size_of(file: BinaryIO, bounds: Bounds) -> dict[str, int]:
@@ -113,7 +113,7 @@ def read_durations(file: BinaryIO, bounds: Bounds) -> Iterator[float]:
             raise
 
 
-def read_animation(file: BinaryIO, step_ms: float, bounds: Bounds) -> Iterator[Shown]:
+def read_animation(file: BinaryIO, step_ms: float, bounds: Bounds) -> Iterator[TimedImage]:
     """Decode each image, with the number of frames of its duration: writers merge equal images into a longer one.
 
     Raises:
@@ -121,7 +121,7 @@ def read_animation(file: BinaryIO, step_ms: float, bounds: Bounds) -> Iterator[S
     """
     with opened(file, bounds) as image:
         for still in _images(image):
-            yield Shown(rgb_on_white(still), repeats(_duration(still), step_ms))
+            yield TimedImage(rgb_on_white(still), repeats(_duration(still), step_ms))
 
 
 def repeats(duration_ms: float, step_ms: float) -> int:

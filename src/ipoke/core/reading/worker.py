@@ -36,7 +36,7 @@ def serve(control: socket.socket) -> None:
                 child = _forked()
                 if child == 0:
                     control.close()
-                    _live(request, *handles)
+                    _run_forked(request, *handles)
                 if child > 0:
                     children.add(child)
                 for handle in handles:
@@ -65,7 +65,7 @@ def run(request: dict[str, Any], source: BinaryIO, results: BinaryIO) -> None:
     bounds = Bounds(*request["bounds"])
     step = OPERATIONS[request["operation"]](source, bounds, **request["arguments"])
     try:
-        for facts, pixels in _in_time(step, bounds.silence_s):
+        for facts, pixels in _in_time(step, bounds.frame_timeout_s):
             write_message(results, {"kind": "result"} | facts, pixels)
     except InputError as error:
         write_message(results, {"kind": "broken" if isinstance(error, BrokenError) else "error", "words": str(error)})
@@ -92,17 +92,17 @@ def _in_time(results: Iterator[Any], seconds: int) -> Iterator[Any]:
         yield result
 
 
-def live_alone(asked: str) -> None:
+def run_spawned(asked: str) -> None:
     """Run a decoder process without a fork server: the file is standard input, and results go to standard output."""
     results = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_RDWR), 1)
     request = json.loads(asked)
-    _bind(Bounds(*request["bounds"]))
+    _restrict(Bounds(*request["bounds"]))
     with open(0, "rb", closefd=False) as source, open(results, "wb") as file:
         run(request, source, file)
 
 
-def _live(request: bytes, source: int, results: int) -> None:
+def _run_forked(request: bytes, source: int, results: int) -> None:
     """Run a forked decoder process; never returns."""
     try:
         os.setsid()
@@ -110,7 +110,7 @@ def _live(request: bytes, source: int, results: int) -> None:
         for standard in (0, 1, 2):
             os.dup2(silence, standard)
         asked = json.loads(request)
-        _bind(Bounds(*asked["bounds"]))
+        _restrict(Bounds(*asked["bounds"]))
         with open(source, "rb") as file, open(results, "wb") as sink:
             run(asked, file, sink)
         os._exit(0)
@@ -118,13 +118,13 @@ def _live(request: bytes, source: int, results: int) -> None:
         os._exit(1)
 
 
-def _bind(bounds: Bounds) -> None:
+def _restrict(bounds: Bounds) -> None:
     """Restrict this process to what decoding a file needs."""
     cv2.setNumThreads(1)
     with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("1000")  # if the machine runs out of memory, this process is killed first
     limit_memory(bounds.memory_bytes)
-    if bounds.is_patient and hasattr(os, "nice"):
+    if bounds.is_low_priority and hasattr(os, "nice"):
         os.nice(10)
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
@@ -151,7 +151,7 @@ def _receive(control: socket.socket, size: int) -> bytes:
     return bytes(data)
 
 
-def begin(handle: str) -> None:
+def run_fork_server(handle: str) -> None:
     """Run the fork server: report to the socket of that handle, and serve."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=int(handle)) as control:

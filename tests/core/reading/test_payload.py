@@ -1,4 +1,4 @@
-"""Sessions that files carry are found again, and files that lie about them cost little."""
+"""Embedded sessions are extracted again, and malicious files cost little."""
 
 import base64
 import io
@@ -10,15 +10,15 @@ import pytest
 
 import small_files
 from ipoke.core.errors import InputError
-from ipoke.core.reading.carrying import BOX, LARGEST_SESSION, MARK, carried, carry
-from ipoke.core.reading.process import Opening
+from ipoke.core.reading.payload import BOX, LARGEST_SESSION, MARK, embed_payload, extract_payload
+from ipoke.core.reading.process import DecoderProcess
 
 PAYLOAD = json.dumps({"text": "é" * 300}).encode()
 LARGEST = 1000
 
 
 def saved(data):
-    with Opening("saved", data, "the file", side=64) as opening:
+    with DecoderProcess("saved", data, "the file", side=64) as opening:
         return list(opening)
 
 
@@ -27,20 +27,20 @@ def files():
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as opened:
         opened.writestr("session.json", PAYLOAD)
     return {
-        "mp4": carry("mp4", small_files.VIDEOS["a.mp4"](), PAYLOAD),
-        "webm": carry("webm", small_files.VIDEOS["a.webm"](), PAYLOAD),
-        "webp": carry("webp", small_files.animation("WEBP"), PAYLOAD),
-        "gif": carry("gif", small_files.animation("GIF"), PAYLOAD),
-        "png": carry("png", small_files.still("PNG"), PAYLOAD),
+        "mp4": embed_payload("mp4", small_files.VIDEOS["a.mp4"](), PAYLOAD),
+        "webm": embed_payload("webm", small_files.VIDEOS["a.webm"](), PAYLOAD),
+        "webp": embed_payload("webp", small_files.animation("WEBP"), PAYLOAD),
+        "gif": embed_payload("gif", small_files.animation("GIF"), PAYLOAD),
+        "png": embed_payload("png", small_files.still("PNG"), PAYLOAD),
         "frames": archive.getvalue(),
         "tracks": json.dumps({"session": json.loads(PAYLOAD)}).encode(),
     }
 
 
-def test_every_kind_of_file_gives_back_what_it_carries():
+def test_every_kind_of_file_gives_back_its_payload():
     for kind, file in files().items():
-        assert json.loads(carried(file, 10_000) or b"null") == json.loads(PAYLOAD), kind
-        assert carried(file, 100) is None
+        assert json.loads(extract_payload(file, 10_000) or b"null") == json.loads(PAYLOAD), kind
+        assert extract_payload(file, 100) is None
 
 
 def test_an_archive_that_lies_about_sizes_is_not_unpacked(tmp_path):
@@ -53,7 +53,7 @@ def test_an_archive_that_lies_about_sizes_is_not_unpacked(tmp_path):
         at = data.find(signature) + field
         assert struct.unpack_from("<I", data, at)[0] == 50_000_000
         struct.pack_into("<I", data, at, 10)
-    assert carried(bytes(data), LARGEST) is None
+    assert extract_payload(bytes(data), LARGEST) is None
     with pytest.raises(InputError, match="no session"):
         saved(bytes(data))
 
@@ -97,7 +97,7 @@ def test_a_box_of_ours_may_be_damaged_too():
 
 
 def test_a_picture_of_a_session_is_bounded_like_any_other():
-    image = carry("png", small_files.still("PNG"), b"x")  # any picture does
+    image = embed_payload("png", small_files.still("PNG"), b"x")  # any picture does
     session = {"image_png": base64.b64encode(image).decode()}
     facts = saved(json.dumps({"session": session}).encode())
     assert [pixels is not None for _, pixels in facts] == [False, False, True]

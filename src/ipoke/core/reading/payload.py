@@ -24,7 +24,7 @@ VOID = b"\xec"
 """ID of the WebM element whose content every reader skips."""
 
 
-def carry(kind: str, file: bytes, payload: bytes) -> bytes:
+def embed_payload(kind: str, file: bytes, payload: bytes) -> bytes:
     """Embed a payload in a file of the given kind: mp4, webm, webp, gif or png.
 
     Raises:
@@ -53,7 +53,7 @@ def carry(kind: str, file: bytes, payload: bytes) -> bytes:
             raise ValueError(f"embed_payload: got {kind!r}, expected mp4, webm, webp, gif or png")
 
 
-def carried(file: bytes, largest: int) -> bytes | None:
+def extract_payload(file: bytes, largest: int) -> bytes | None:
     """Extract the payload of a file; None where there is none, or more than ``largest`` bytes."""
     try:
         if file[4:8] == b"ftyp":

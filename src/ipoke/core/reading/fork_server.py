@@ -40,26 +40,26 @@ def start(request: bytes, source: int, results: int) -> Process:
         InputError: The system cannot start a process.
     """
     if not CAN_FORK:
-        return Alone(request, source, results)
-    return _nursery().start(request, source, results)
+        return SpawnedProcess(request, source, results)
+    return _server().start(request, source, results)
 
 
-def get_ready() -> None:
+def start_fork_server() -> None:
     """Start the fork server, where this system has one, before the first file is decoded.
 
     Raises:
         InputError: The system cannot start a process.
     """
     if CAN_FORK:
-        _nursery()
+        _server()
 
 
-class Alone:
+class SpawnedProcess:
     """A process that runs a new interpreter, which takes about a second."""
 
     def __init__(self, request: bytes, source: int, results: int) -> None:
         self._process = subprocess.Popen(
-            [*_python("live_alone"), request.decode()],
+            [*_python("run_spawned"), request.decode()],
             stdin=source,
             stdout=results,
             stderr=subprocess.DEVNULL,
@@ -72,18 +72,18 @@ class Alone:
         return self._process.wait()
 
 
-class Child:
+class ForkedProcess:
     """A process that the fork server forked."""
 
-    def __init__(self, nursery: "Nursery", number: int) -> None:
-        self._nursery, self.number = nursery, number
+    def __init__(self, server: "ForkServer", number: int) -> None:
+        self._server, self.number = server, number
 
     def end(self) -> int:
         """Kill it and its children; give 0, an exit code, or minus a signal."""
-        return self._nursery.end(self.number)
+        return self._server.end(self.number)
 
 
-class Nursery:
+class ForkServer:
     """A small process that forks decoder processes within milliseconds; it ends with the process that started it.
 
     Raises:
@@ -95,7 +95,7 @@ class Nursery:
         self._turn = threading.Lock()
         with other:
             self._process = subprocess.Popen(
-                [*_python("begin"), str(other.fileno())],
+                [*_python("run_fork_server"), str(other.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -112,7 +112,7 @@ class Nursery:
                 "the process that decodes files cannot start; allow this program more memory and processes"
             ) from error
 
-    def start(self, request: bytes, source: int, results: int) -> Child:
+    def start(self, request: bytes, source: int, results: int) -> ForkedProcess:
         """Fork a process.
 
         Raises:
@@ -129,7 +129,7 @@ class Nursery:
             raise InputError(
                 "no process can be started to decode the file; try again, or allow this program more processes"
             )
-        return Child(self, number)
+        return ForkedProcess(self, number)
 
     def end(self, number: int) -> int:
         """Kill a process with its group; 0 where the fork server has ended, and its processes with it."""
@@ -157,17 +157,17 @@ class Nursery:
         return ANSWER.unpack(data)[0]
 
 
-_CURRENT: list[Nursery] = []
+_CURRENT: list[ForkServer] = []
 _MAKING = threading.Lock()
 
 
-def _nursery() -> Nursery:
+def _server() -> ForkServer:
     """Give the fork server of this process; start one where there is none or it has ended."""
     with _MAKING:
         if _CURRENT and _CURRENT[0]._process.poll() is not None:
             _CURRENT.pop().close()
         if not _CURRENT:
-            _CURRENT.append(Nursery())
+            _CURRENT.append(ForkServer())
         return _CURRENT[0]
 
 
@@ -177,17 +177,17 @@ def _close() -> None:
         _CURRENT.pop().close()
 
 
-def _forget() -> None:
+def _forget_server() -> None:
     """In a forked process: drop the fork server, which is the parent's."""
     global _MAKING
     _MAKING = threading.Lock()
-    for nursery in _CURRENT:
-        nursery._control.close()
+    for server in _CURRENT:
+        server._control.close()
     _CURRENT.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_forget_server)
 
 
 def _python(function: str) -> list[str]:
