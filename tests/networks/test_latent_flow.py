@@ -10,12 +10,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from laws import bijection_laws as laws
-
 from ipoke.core.settings import LatentFlowSettings
 from ipoke.networks.bijections.chain import Chain
 from ipoke.networks.bijections.multiscale import Multiscale
 from ipoke.networks.latent_flow import LatentFlow
+from laws import bijection_laws as laws
 
 SMALL = LatentFlowSettings(steps=(1, 1), units=1, masked_width=2, coupling_width=8, conditional_couplings=True)
 

@@ -15,7 +15,7 @@ from ipoke.sampling import guidance as reach
 from ipoke.sampling.guidance import LONGEST_STEP, NEAR_ENOUGH_PX, NOISE_PX, Pull, reaching
 
 if TYPE_CHECKING:
-    from ipoke.networks.latent_flow import LatentFlow
+    from ipoke.engine.engine import Engine
 
 DIMENSIONS, POKES = 12, 2
 
@@ -187,9 +187,9 @@ def test_what_paints_has_nothing_to_reach_by():
 
 
 class Straight:
-    """A latent flow that leaves residuals as they are."""
+    """An engine that leaves residuals as they are."""
 
-    def approximate_latent(self, r: Tensor, _: Tensor) -> Tensor:
+    def to_latent(self, r: Tensor, _: Tensor) -> Tensor:
         return r
 
 
@@ -205,7 +205,7 @@ def no_pixel_flies_off() -> None:
 
     poke = Poke(x=2, y=2, dx=3, dy=0)
     pull = Pull(r, [poke], torch.zeros(1, 1, 1, 1), torch.eye(2))
-    (reached,) = reach.pulled([pull], cast("LatentFlow", Straight()), says)
+    (reached,) = reach.pulled([pull], cast("Engine", Straight()), says)
     motion = says(reached, torch.zeros(3))
     assert (motion[:, 0, 2, 2] > 1).all(), "the poke leads nowhere"
     assert motion.abs().max() <= side

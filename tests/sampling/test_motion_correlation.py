@@ -47,7 +47,7 @@ def test_pulls_go_everywhere_and_the_first_do_not_depend_on_how_many():
 def test_a_map_of_a_model_does_not_depend_on_the_batch(monkeypatch):
     model = tiny.tiny_model()
     source = clip_from_frames(tiny.MovingSquares(1).clip(0)[:1])
-    networks = motion_affinity.Networks(model.conditions, model.latent_flow, model.autoencoder)
+    networks = motion_affinity.Networks(model.conditions, model.latent_flow, model.engine)
     patch = model.recipe.pokes.patch
 
     def found():
@@ -64,7 +64,7 @@ def test_a_map_of_a_model_does_not_depend_on_the_batch(monkeypatch):
 def test_the_last_frame_alone_is_what_sampling_the_clip_gives(monkeypatch):
     model = tiny.tiny_model()
     source = clip_from_frames(tiny.MovingSquares(1).clip(0)[:1])
-    networks = motion_affinity.Networks(model.conditions, model.latent_flow, model.autoencoder)
+    networks = motion_affinity.Networks(model.conditions, model.latent_flow, model.engine)
     pulls, seen = draw_pulls(2, 64, 0), []
     monkeypatch.setattr(
         motion_affinity,

@@ -37,13 +37,13 @@ def test_it_gives_the_clips_of_the_model():
 def test_what_depends_on_the_picture_is_computed_once(monkeypatch):
     model = tiny_model()
     images = counted(monkeypatch, model.conditions.image, "forward")
-    modulations = counted(monkeypatch, model.autoencoder, "modulations")
+    features = counted(monkeypatch, model.engine, "source_features")
     pokes = counted(monkeypatch, model.conditions, "encode_pokes")
     picture = model.open(IMAGE)
     for drag in (DRAG, OTHER, DRAG):
         picture.preview(drag)
         picture.poke(drag)
-    assert (len(images), len(modulations), len(pokes)) == (1, 1, 3)
+    assert (len(images), len(features), len(pokes)) == (1, 1, 3)
 
 
 @pytest.mark.parametrize("frames", [None, 2])

@@ -7,7 +7,7 @@ import torch
 import ipoke
 from ipoke.core.errors import InputError
 from ipoke.data.poke import Poke
-from ipoke.networks.nn import one_by_one as alone
+from ipoke.engine import one_by_one as alone
 from ipoke.sampling import open_picture
 from ipoke.sampling.model import PokeModel, bundled_still
 from ipoke.sampling.residual_terms import Term

@@ -12,13 +12,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.core.settings import LATENT_SIDE, LatentFlowSettings
-from ipoke.engine.library import SIDE
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.bijection import Bijection
 from ipoke.networks.bijections.chain import Chain, masked_step
-from ipoke.networks.bijections.fast_inverse import FastInverse
 from ipoke.networks.bijections.multiscale import Multiscale, factor_out
-from ipoke.networks.nn.prepared import Prepared, is_for_sampling
 
 
 class LatentFlow(nn.Module):
@@ -36,7 +33,6 @@ class LatentFlow(nn.Module):
         super().__init__()
         self.channels, self.cond_channels, self.side = channels, cond_channels, side
         self.bijection = _assemble(settings, channels, cond_channels)
-        self._fast_inverse = Prepared(self.bijection, FastInverse)
         self._known_initialised = False
         self.register_load_state_dict_post_hook(_forget_initialised)
 
@@ -69,7 +65,7 @@ class LatentFlow(nn.Module):
             ValueError: A shape is wrong; the message names the axis and both numbers.
             RuntimeError: Not initialised.
         """
-        self._check_ready("latent", z)
+        self.check_ready("latent", z)
         if torch.is_grad_enabled() or self.is_reduced:
             return self.bijection(z, cond)
         with torch.autocast(z.device.type, enabled=False):
@@ -87,7 +83,7 @@ class LatentFlow(nn.Module):
             ValueError: A shape is wrong; the message names the axis and both numbers.
             RuntimeError: Not initialised.
         """
-        self._check_ready("residual", r)
+        self.check_ready("residual", r)
         with torch.autocast(r.device.type, enabled=False):
             if torch.is_grad_enabled() or self.is_reduced:
                 return self.bijection.inverse(r, cond)[0]
@@ -97,15 +93,13 @@ class LatentFlow(nn.Module):
     def approximate_latent(
         self, r: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]
     ) -> Float[Tensor, "b c h w"]:
-        """Map residuals to latents for sampling: as `to_latent`, in float32, in a tenth of its time.
+        """Map residuals to latents in the precision that they have, float32 or float64, for sampling.
 
-        On a CPU by `FastInverse`, prepared at the first call. What rounding makes of a residual that is far off the
-        beaten track, `ipoke.networks.round_trip.comes_back` tells.
+        `ipoke.networks.round_trip.comes_back` tells whether rounding has spoilt one. `ipoke.engine` does the same
+        faster.
         """
-        self._check_ready("residual", r)
+        self.check_ready("residual", r)
         with torch.autocast(r.device.type, enabled=False):
-            if self.side == SIDE and is_for_sampling(r):
-                return self._fast_inverse()(r, cond)
             return self.bijection.inverse(r, cond)[0]
 
     @property
@@ -126,7 +120,7 @@ class LatentFlow(nn.Module):
             gradients: With respect to the latent, (m, c, h, w).
             tolerance: As of `Bijection.carry`.
         """
-        self._check_ready("latent", z)
+        self.check_ready("latent", z)
         count = len(gradients)
         return self.bijection.carry(z.expand(count, -1, -1, -1), cond.expand(count, -1, -1, -1), gradients, tolerance)[
             1
@@ -137,7 +131,7 @@ class LatentFlow(nn.Module):
 
         Paper: Eq. 6.
         """
-        self._check_ready("latent", z)
+        self.check_ready("latent", z)
         r, log_det = self.bijection(z, cond)
         constant = 0.5 * r[0].numel() * math.log(2 * math.pi)
         return log_det - 0.5 * r.square().flatten(1).sum(1) - constant
@@ -148,7 +142,7 @@ class LatentFlow(nn.Module):
         Paper: Eq. 8, which has no factor 1/2. Differs from the paper, like the original: with it, the loss is the
         negative log-likelihood up to a constant.
         """
-        self._check_ready("latent", z)
+        self.check_ready("latent", z)
         r, log_det = self.bijection(z, cond)
         return (0.5 * r.square().flatten(1).sum(1) - log_det).mean()
 
@@ -184,7 +178,13 @@ class LatentFlow(nn.Module):
         shape = (self.channels, self.side, self.side)
         return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
 
-    def _check_ready(self, name: str, x: Tensor) -> None:
+    def check_ready(self, name: str, x: Tensor) -> None:
+        """Check that a latent or residual has the grid's size, and that the layers are initialised.
+
+        Raises:
+            ValueError: A shape is wrong; the message names the axis and both numbers.
+            RuntimeError: Not initialised.
+        """
         self._check_grid(name, x)
         if not self.is_initialised:
             raise RuntimeError("latent flow: not initialised; call initialise(z, cond) with a batch, or load weights")

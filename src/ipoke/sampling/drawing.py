@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ipoke.core.errors import InputError
 from ipoke.data.poke import Poke
-from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.engine.engine import Engine
 from ipoke.networks.latent_flow import LatentFlow
 from ipoke.networks.nn.spade import Modulation
 from ipoke.networks.round_trip import comes_back
@@ -57,16 +57,16 @@ class Drawn(NamedTuple):
 class Drawing:
     """Draws clips with the networks of one model."""
 
-    def __init__(self, autoencoder: ClipAutoencoder, latent_flow: LatentFlow, frames: int) -> None:
+    def __init__(self, engine: Engine, latent_flow: LatentFlow, frames: int) -> None:
         """Take the networks, and the number of frames by the last of which poked pixels are to have arrived."""
-        self._autoencoder, self._latent_flow, self._frames = autoencoder, latent_flow, frames
+        self._engine, self._latent_flow, self._frames = engine, latent_flow, frames
 
     def say(
         self, z: Float[Tensor, "n c h w"], source: Float[Tensor, "k 3 s s"], modulations: list[Modulation]
     ) -> Float[Tensor, "n 2 s s"]:
         """Say where the pixels of the one still, or of each, are by that frame, px of the model; with gradients."""
         only = [self._frames - 1]
-        return self._autoencoder.motion(z, source, self._frames, only=only, modulations=modulations)[:, 0]
+        return self._engine.predict_motion(z, source, self._frames, only=only, features=modulations)[:, 0]
 
     def gain(
         self,
@@ -76,7 +76,7 @@ class Drawing:
         modulations: list[Modulation],
     ) -> Float[Tensor, "m d"]:
         """Give what residuals are pulled by, as `ipoke.sampling.guidance.gain_at_mode`."""
-        return gain_at_mode(pokes, self._latent_flow, cond, lambda z: self.say(z, source, modulations))
+        return gain_at_mode(pokes, self._engine, self._latent_flow, cond, lambda z: self.say(z, source, modulations))
 
     @torch.no_grad()
     def together(self, wanted: Sequence[Wanted]) -> list[Drawn | InputError]:
@@ -101,11 +101,11 @@ class Drawing:
             of = [wanted[among[row]] for row in rows.tolist()]
             return self.say(z, torch.cat([one.source for one in of]), stacked([one.modulations for one in of]))
 
-        for i, r in zip(among, pulled(list(pulls.values()), self._latent_flow, says), strict=True):
+        for i, r in zip(among, pulled(list(pulls.values()), self._engine, says), strict=True):
             residuals[i] = r
         counts = [len(r) for r in residuals]
         conds = torch.cat([one.cond.expand(count, -1, -1, -1) for one, count in zip(wanted, counts, strict=True)])
-        latents = self._latent_flow.approximate_latent(torch.cat(residuals), conds).split(counts)
+        latents = self._engine.to_latent(torch.cat(residuals), conds).split(counts)
         return list(zip(residuals, latents, strict=True))
 
     def checked(self, r: Float[Tensor, "n c h w"], z: Float[Tensor, "n c h w"], cond: Float[Tensor, "1 k h w"]) -> None:
@@ -139,7 +139,7 @@ class Drawing:
                 draws[row] += 1
             still = self._lost(*found, wanted.cond)
             lost = [lost[row] for row in still]
-        return Drawn(r, z, wanted.cond, self._autoencoder.rollout(z, wanted.frames), tuple(draws))
+        return Drawn(r, z, wanted.cond, self._engine.rollout(z, wanted.frames), tuple(draws))
 
 
 def does_not_come_back(sample: int) -> InputError:

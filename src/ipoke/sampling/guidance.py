@@ -21,6 +21,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from ipoke.data.poke import Poke
+from ipoke.engine.engine import Engine
 from ipoke.networks.latent_flow import LatentFlow
 
 NOISE_PX = 0.25
@@ -62,28 +63,28 @@ class Pull(NamedTuple):
 
 
 @torch.no_grad()
-def pulled(pulls: Sequence[Pull], latent_flow: LatentFlow, says: SayingOf) -> list[Float[Tensor, "n c h w"]]:
+def pulled(pulls: Sequence[Pull], engine: Engine, says: SayingOf) -> list[Float[Tensor, "n c h w"]]:
     """Change residuals as little as it takes for the poked pixels of their clips to end where they were asked to.
 
     Stills with as many pokes are computed together; each row goes its own way, whatever the others do.
 
     Args:
         pulls: Residuals of one still each.
-        latent_flow: Of the model.
+        engine: Of the model.
         says: What the decoder says of a latent's motion by the last frame, in the still of that number.
     """
     results = [pull.r for pull in pulls]
     kinds = [(len(pull.pokes), pull.most_steps) for pull in pulls]
     for kind in dict.fromkeys(kinds):
         group = [i for i, other in enumerate(kinds) if other == kind]
-        reached = _pulled_alike([pulls[i] for i in group], torch.tensor(group), latent_flow, says)
+        reached = _pulled_alike([pulls[i] for i in group], torch.tensor(group), engine, says)
         for i, r in zip(group, reached, strict=True):
             results[i] = r
     return results
 
 
 def _pulled_alike(
-    pulls: Sequence[Pull], names: Int64[Tensor, " k"], latent_flow: LatentFlow, says: SayingOf
+    pulls: Sequence[Pull], names: Int64[Tensor, " k"], engine: Engine, says: SayingOf
 ) -> Sequence[Float[Tensor, "n c h w"]]:
     """Pull residuals of stills with as many pokes; ``names`` are the numbers by which ``says`` knows the stills."""
     counts = [len(pull.r) for pull in pulls]
@@ -95,7 +96,7 @@ def _pulled_alike(
 
     def motion_at(residuals: Float[Tensor, "n d"], rows: Int64[Tensor, " n"]) -> Float[Tensor, "n m"]:
         which = of[rows]
-        z = latent_flow.approximate_latent(residuals.view(-1, *r.shape[1:]), conds[which])
+        z = engine.to_latent(residuals.view(-1, *r.shape[1:]), conds[which])
         motion = says(z, names[which])
         is_wild = motion.abs().flatten(1).amax(1) > WILDEST * motion.shape[-1]
         return _motion_at_places(motion, places[which]).masked_fill(is_wild[:, None], float("nan"))
@@ -106,11 +107,11 @@ def _pulled_alike(
 
 @torch.no_grad()
 def gain_at_mode(
-    pokes: Sequence[Poke], latent_flow: LatentFlow, cond: Float[Tensor, "1 k h w"], says: Saying
+    pokes: Sequence[Poke], engine: Engine, latent_flow: LatentFlow, cond: Float[Tensor, "1 k h w"], says: Saying
 ) -> Float[Tensor, "m d"]:
     """Differentiate the motion of the poked pixels with respect to the residual, where that is zero."""
     zero = torch.zeros(1, latent_flow.channels, latent_flow.side, latent_flow.side, device=cond.device)
-    z = latent_flow.approximate_latent(zero, cond)
+    z = engine.to_latent(zero, cond)
     gradients = gradients_at(z, lambda latents: motion_of_poked(says(latents), pokes), 2 * len(pokes))
     return latent_flow.gradient_at(z, cond, gradients, GRADIENT_TOLERANCE).flatten(1)
 

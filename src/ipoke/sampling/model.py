@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
 from ipoke.core.errors import InputError, shown
 from ipoke.core.pixels import clip_from_frames
@@ -29,6 +29,8 @@ from ipoke.core.settings import Recipe, suggestion
 from ipoke.data.images import read_image
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
+from ipoke.engine.engine import Engine, choose_engine
+from ipoke.engine.holder import EngineHolder
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.bijections.coupling import AffineCoupling
 from ipoke.networks.conditions.condition import ConditionEncoders
@@ -57,7 +59,7 @@ class Score(NamedTuple):
     bits_per_dim: float
 
 
-class PokeModel(nn.Module):
+class PokeModel(EngineHolder):
     """Video autoencoder, condition encoders and latent flow. Paper: Fig. 2.
 
     >>> import ipoke
@@ -78,11 +80,17 @@ class PokeModel(nn.Module):
         self.spread = 1.0
         """Standard deviation of residuals at temperature 1, fitted to true futures by
         `ipoke.evaluation.metrics.spread`; that of the density that was learned is 1."""
+        self.decoder_precision = torch.float32
+        """Of the decoder's networks when the engine samples."""
         self.autoencoder = ClipAutoencoder(recipe)
         self.conditions = ConditionEncoders(recipe)
         self.latent_flow = LatentFlow(
             recipe.latent_flow, channels=recipe.latent_channels, cond_channels=self.conditions.channels
         )
+
+    def choose_engine(self) -> Engine:
+        """Choose what computes samples, for the weights as they are now."""
+        return choose_engine(self.autoencoder, self.latent_flow, self.decoder_precision)
 
     def encode(
         self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
@@ -111,7 +119,10 @@ class PokeModel(nn.Module):
         self, z: Float[Tensor, "b c h w"], x0: Float[Tensor, "b 3 s s"], frames: int = 10
     ) -> Float[Tensor, "b t 3 s s"]:
         """Decode latents into the ``frames`` frames that follow x0, in [-1, 1]; any number can be asked for."""
-        return self.autoencoder.decode(z, x0, frames).clip
+        if torch.is_grad_enabled():
+            return self.autoencoder.decode(z, x0, frames).clip
+        engine = self.engine
+        return engine.decode(engine.rollout(z, frames), x0).clip
 
     def poke(
         self,
@@ -151,7 +162,7 @@ class PokeModel(nn.Module):
         Raises:
             InputError: The array is not an RGB picture of at least 8 px.
         """
-        networks = self.autoencoder, self.conditions, self.latent_flow
+        networks = self.engine, self.conditions, self.latent_flow
         return OpenPicture(image, self.recipe, *networks, self.device, reaches=self.reaches, spread=self.spread)
 
     def sample_clips(
@@ -183,8 +194,9 @@ class PokeModel(nn.Module):
         maps = np.stack([poke_map(asked, self.size, patch=self.recipe.pokes.patch) for asked in pokes])
         samples = len(seeds[0])
         conds = self.condition(source, torch.from_numpy(maps).to(self.device))
-        of_sources = self.autoencoder.modulations(source)
-        drawing, wanted = Drawing(self.autoencoder, self.latent_flow, self.frames), []
+        engine = self.engine
+        of_sources = engine.source_features(source)
+        drawing, wanted = Drawing(engine, self.latent_flow, self.frames), []
         for i, (asked, of_one) in enumerate(zip(pokes, seeds, strict=True)):
             here, cond = source[i : i + 1], conds[i : i + 1]
             known = [one.rows(slice(i, i + 1)) for one in of_sources]
@@ -195,7 +207,7 @@ class PokeModel(nn.Module):
         drawn = drawing.together(wanted)
         modulations = [one.repeat_interleave(samples) for one in of_sources]
         states = torch.cat([finite(one).states for one in drawn])
-        decoded = self.autoencoder.decode_states(states, source.repeat_interleave(samples, 0), modulations)
+        decoded = engine.decode(states, source.repeat_interleave(samples, 0), modulations)
         shape = len(source), samples
         motion = None if decoded.motion is None else decoded.motion[:, -1].unflatten(0, shape)
         return decoded.clip.clamp(-1, 1).unflatten(0, shape), motion
@@ -254,7 +266,7 @@ class PokeModel(nn.Module):
         still = Still(image, self.recipe.clip.size)
         here = still.to_model(Poke(x, y, 0, 0))
         return affinity_map(
-            Networks(self.conditions, self.latent_flow, self.autoencoder),
+            Networks(self.conditions, self.latent_flow, self.engine),
             still.source.to(self.device),
             (here.x, here.y),
             draw_pulls(pokes, self.size, seed),
@@ -332,7 +344,7 @@ def load(model: str | Path, *, device: str = "cpu", precision: Precision = "floa
     loaded.load_state_dict(fitted, assign=True)
     if not loaded.latent_flow.is_initialised:
         raise InputError(f"{path}: its latent flow has seen no data yet; finish its training, or restore the file")
-    loaded.autoencoder.sampling_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    loaded.decoder_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
     loaded.facts = facts_from_metadata(metadata)
     loaded.spread = _spread(loaded.facts.get(SPREAD, "1"), path)
     return loaded.eval().requires_grad_(False).to(device)

@@ -14,8 +14,8 @@ from ipoke.core.pixels import frames_from_clip
 from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
+from ipoke.engine.engine import Engine
 from ipoke.engine.ranges import in_ranges
-from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.conditions.condition import ConditionEncoders
 from ipoke.networks.latent_flow import LatentFlow
 from ipoke.networks.round_trip import comes_back
@@ -39,7 +39,7 @@ class Networks(NamedTuple):
 
     conditions: ConditionEncoders
     latent_flow: LatentFlow
-    autoencoder: ClipAutoencoder
+    engine: Engine
 
 
 def draw_pulls(count: int, size: int, seed: int) -> Float32[np.ndarray, "n 2"]:
@@ -106,10 +106,10 @@ def _sampler_of(
     networks: Networks, source: Float[Tensor, "1 3 s s"], at: tuple[float, float], *, frames: int, patch: int
 ) -> Sampler:
     """Sample last frames; what depends on the still alone is computed here, once."""
-    conditions, latent_flow, autoencoder = networks
+    conditions, latent_flow, engine = networks
     size = source.shape[-1]
     still = frames_from_clip(source)[0]
-    features, modulations = conditions.encode_image(source), autoencoder.modulations(source)
+    features, modulations = conditions.encode_image(source), engine.source_features(source)
 
     def sample(pulls: Float32[np.ndarray, "b 2"], seeds: Sequence[int]) -> Float32[np.ndarray, "b 2 s s"]:
         count = len(pulls)
@@ -118,11 +118,11 @@ def _sampler_of(
         of_pokes = conditions.encode_pokes(torch.from_numpy(maps).to(source.device), stills)
         cond = torch.cat([features.expand(count, -1, -1, -1), of_pokes], 1).float()
         r = latent_flow.residuals(list(seeds), cond, 1.0)
-        z = latent_flow.approximate_latent(r, cond)
+        z = engine.to_latent(r, cond)
         if not comes_back(latent_flow, r, z, cond).all():
             raise InputError("affinity: a residual does not come back from its latent; take another seed")
         repeated = [one.expand(count) for one in modulations]
-        decoded = autoencoder.decode(z, stills, frames, only=[frames - 1], modulations=repeated)
+        decoded = engine.decode(engine.rollout(z, frames)[:, [frames - 1]], stills, repeated)
         lasts = frames_from_clip(decoded.clip[:, 0].clamp(-1, 1))
         fields = np.empty((count, 2, size, size), np.float32)
 

@@ -16,11 +16,11 @@ from ipoke.core.errors import InputError
 from ipoke.core.settings import Recipe
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
-from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.engine.engine import Engine
+from ipoke.engine.one_by_one import one_by_one, one_thread
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 from ipoke.networks.conditions.condition import ConditionEncoders
 from ipoke.networks.latent_flow import LatentFlow
-from ipoke.networks.nn.one_by_one import one_by_one, one_thread
 from ipoke.networks.nn.spade import Modulation
 from ipoke.sampling.drawing import Drawing, Drawn, Wanted, finite
 from ipoke.sampling.residual_terms import Residual, Terms, draw_residuals, drawn_anew, plain_terms
@@ -78,7 +78,7 @@ class OpenPicture:
         self,
         image: UInt8[np.ndarray, "h w 3"],
         recipe: Recipe,
-        autoencoder: ClipAutoencoder,
+        engine: Engine,
         conditions: ConditionEncoders,
         latent_flow: LatentFlow,
         device: torch.device,
@@ -87,10 +87,8 @@ class OpenPicture:
         spread: float,
     ) -> None:
         self.still = Still(image, recipe.clip.size)
-        self._recipe, self._autoencoder, self._conditions, self._latent_flow = (
-            *(recipe, autoencoder, conditions, latent_flow),
-        )
-        self.drawing = Drawing(autoencoder, latent_flow, recipe.clip.frames)
+        self._recipe, self._engine, self._conditions, self._latent_flow = recipe, engine, conditions, latent_flow
+        self.drawing = Drawing(engine, latent_flow, recipe.clip.frames)
         self._source = self.still.source.to(device)
         self._reaches, self._spread = reaches, spread
         self._features: Tensor | None = None
@@ -249,9 +247,9 @@ class OpenPicture:
             InputError: A residual does not come back from its latent.
         """
         cond = self.condition(pokes)
-        z = self._latent_flow.approximate_latent(r, cond.expand(len(r), -1, -1, -1))
+        z = self._engine.to_latent(r, cond.expand(len(r), -1, -1, -1))
         self.drawing.checked(r, z, cond)
-        states = self._autoencoder.rollout(z, frames or self._recipe.clip.frames)
+        states = self._engine.rollout(z, frames or self._recipe.clip.frames)
         return Drawn(r, z, cond, states, (1,) * len(r))
 
     @torch.no_grad()
@@ -267,7 +265,7 @@ class OpenPicture:
     @torch.no_grad()
     def _of_source(self) -> list[Modulation]:
         if self._modulations is None:
-            self._modulations = self._autoencoder.modulations(self._source)
+            self._modulations = self._engine.source_features(self._source)
         return self._modulations
 
     @torch.no_grad()
@@ -277,7 +275,7 @@ class OpenPicture:
     def _decode(self, states: Float[Tensor, "n t c h w"]) -> DecodedFrames:
         count = len(states)
         repeated = [one.expand(count) for one in self._of_source()]
-        return self._autoencoder.decode_states(states, self._source.expand(count, -1, -1, -1), repeated)
+        return self._engine.decode(states, self._source.expand(count, -1, -1, -1), repeated)
 
 
 def plain_residuals(seed: int, samples: int) -> list[Terms]:

@@ -129,7 +129,7 @@ class Answers:
         opened = picture.opened(self.model)
         here = opened.still.to_model(Poke(x, y, 0, 0))
         at = round(here.x), round(here.y)
-        if at not in picture.affinity and not self.model.autoencoder.says_motion:
+        if at not in picture.affinity and not self.model.autoencoder.predicts_motion:
             values = self.model.affinity(picture.image, x, y, pokes=PULLS)
             picture.affinity[at] = _levels(values)
         if at not in picture.affinity:

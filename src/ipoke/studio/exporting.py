@@ -64,7 +64,7 @@ class Export:
         """
         session = session_of(self._model, self._picture, self._asked, self._start)
         if kind == "tracks":
-            motion = opened.say_all(clips[0]).cpu().numpy()[0] if self._model.autoencoder.says_motion else None
+            motion = opened.say_all(clips[0]).cpu().numpy()[0] if self._model.autoencoder.predicts_motion else None
             size = self._picture.image.shape[:2]
             whole = yield Aside(lambda: tracks_of(motion, size, opened.still.px_per_model_px, session(), self._pokes))
             yield from parts_of(whole)

@@ -65,7 +65,7 @@ class Studio:
             "size": self.model.size,
             "frames": self.model.frames,
             "sha256": self.model.sha256,
-            "says_motion": self.model.autoencoder.says_motion,
+            "says_motion": self.model.autoencoder.predicts_motion,
         }
         pictures = [{**picture.about(), "name": picture.name} for picture in self.pictures.bundled()]
         names = ("upload_bytes", "video_bytes", "pixels", "samples", "pokes", "frames")

@@ -29,7 +29,7 @@ def reached_by(
 
     Where the motion by the end is known, it need not be computed.
     """
-    if not model.autoencoder.says_motion or not pokes:
+    if not model.autoencoder.predicts_motion or not pokes:
         return []
     inner = [opened.still.to_model(poke) for poke in pokes]
     motion = opened.say(drawn) if motion is None else motion
@@ -56,7 +56,7 @@ def summary(model: PokeModel, opened: OpenPicture, parts: list[Drawn], pokes: li
     draws = [count for drawn in parts for count in drawn.draws]
     reached = [one for drawn in parts for one in reached_by(model, opened, drawn, pokes)]
     motion = spread = ambiguity = unit = None
-    if model.autoencoder.says_motion:
+    if model.autoencoder.predicts_motion:
         fields = torch.cat([opened.say(drawn) for drawn in parts]).cpu().numpy() * opened.still.px_per_model_px
         unit = max(float(np.abs(fields).max()), 1e-6) / 127
         motion = [_base64(np.round(field.transpose(1, 2, 0) / unit).astype(np.int8)) for field in fields]

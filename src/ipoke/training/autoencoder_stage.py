@@ -6,6 +6,7 @@ from jaxtyping import UInt8
 
 from ipoke.core.settings import Recipe
 from ipoke.data.batches import Batch
+from ipoke.engine.engine import choose_engine
 from ipoke.networks.autoencoder import losses
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.autoencoder.clip_encoder import sample_posterior
@@ -45,5 +46,6 @@ class AutoencoderStage(ReconstructionStage):
         clip = batch.clip[:4]
         with self.autocast():
             mean, _ = self.autoencoder.encode(clip, batch.tracks[:4])
-            decoded = self.autoencoder.decode(mean, clip[:, 0], clip.shape[1] - 1)
+            engine = choose_engine(self.autoencoder)
+            decoded = engine.decode(engine.rollout(mean, clip.shape[1] - 1), clip[:, 0])
         return rows(torch.stack([clip[:, 1:], decoded.clip], 1).flatten(0, 1))

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ipoke.core.pixels import frames_from_clip
 from ipoke.data.batches import Batch
+from ipoke.engine.engine import choose_engine
 from ipoke.networks.autoencoder.clip_encoder import sample_posterior
 from ipoke.sampling.model import PokeModel
 from ipoke.training.stage import Moment, Move, Stage
@@ -54,10 +55,13 @@ class LatentFlowStage(Stage):
         """Draw each clip above two samples under its pokes."""
         few = Batch(*(part[:3] for part in batch))
         cond = self._condition(few)
+        latent_flow = self.model.latent_flow
+        engine = choose_engine(self.model.autoencoder, latent_flow)
         rows = [few.clip[:, 1:]]
         for draw in range(2):
-            z = self.model.latent_flow.sample(cond, seeds=[100 * draw + i for i in range(len(cond))])
-            rows.append(self.model.decode(z, few.clip[:, 0], few.clip.shape[1] - 1).clamp(-1, 1))
+            r = latent_flow.residuals([100 * draw + i for i in range(len(cond))], cond, 1.0)
+            states = engine.rollout(engine.to_latent(r, cond), few.clip.shape[1] - 1)
+            rows.append(engine.decode(states, few.clip[:, 0]).clip.clamp(-1, 1))
         # A flow that is half trained can send a rare residual out of range: such a sample is drawn grey.
         frames = frames_from_clip(torch.stack(rows, 1).flatten(0, 1).float().nan_to_num(0.0))
         return np.concatenate([np.concatenate(list(row), 1) for row in frames], 0)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from decoders import inputs, learned
 
 BOTH = pytest.mark.parametrize("output", ["paint", "move"])
@@ -36,10 +37,10 @@ def test_clips_of_a_batch_do_not_meet(output):
 
 
 @BOTH
-def test_modulations_computed_before_give_the_same_frames(output):
+def test_source_features_computed_before_give_the_same_frames(output):
     autoencoder, (z, source) = learned(output), inputs()
-    modulations = autoencoder.decoder.modulations(source)
-    given = autoencoder.decode(z, source, 3, modulations=modulations).clip
+    features = autoencoder.decoder.source_features(source)
+    given = autoencoder.decode(z, source, 3, features=features).clip
     assert torch.equal(given, autoencoder.decode(z, source, 3).clip)
 
 

@@ -1,12 +1,12 @@
 import torch
-from decoders import inputs, learned
 
-from ipoke.networks.autoencoder.spade_decoder import PaintingDecoder
+from decoders import inputs, learned
+from ipoke.networks.autoencoder.spade_decoder import SpadeDecoder
 
 
 def test_every_pixel_is_painted():
     autoencoder, (z, source) = learned("paint"), inputs()
-    assert isinstance(autoencoder.decoder, PaintingDecoder)
+    assert isinstance(autoencoder.decoder, SpadeDecoder)
     decoded = autoencoder.decode(z, source, 3)
     assert torch.equal(decoded.clip, decoded.paint)
     assert decoded.motion is None

@@ -149,7 +149,7 @@ def test_the_decoder_doubles_from_the_latent_grid_to_the_clip(size):
     with torch.device("meta"):
         decoder = ClipAutoencoder(recipe).decoder
         source = torch.empty(2, 3, size, size)
-        scales = [modulation.scale.shape for modulation in decoder.modulations(source)]
+        scales = [modulation.scale.shape for modulation in decoder.source_features(source)]
         clip = decoder(torch.empty(2, 10, 32, 8, 8), source).clip
     sides = [16, 32, 64, 128][: len(scales)]
     assert scales == [(2, width, side, side) for width, side in zip(recipe.clip_decoder.widths[1:], sides, strict=True)]
@@ -166,7 +166,7 @@ def test_the_moving_decoder_meets_the_source_at_every_side_from_the_latent_grid_
     with torch.device("meta"):
         autoencoder = ClipAutoencoder(recipe)
         source = torch.empty(2, 3, size, size)
-        scales = [modulation.scale.shape for modulation in autoencoder.decoder.modulations(source)]
+        scales = [modulation.scale.shape for modulation in autoencoder.decoder.source_features(source)]
         decoded = autoencoder.decoder(torch.empty(2, 10, 32, 8, 8), source)
     sides = [8, 16, 32, 64, 128][: len(widths)]
     assert scales == [(2, width, side, side) for width, side in zip(widths, sides, strict=True)]

@@ -7,7 +7,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from laws import bijection_laws as laws
 from torch import Tensor
 
 from ipoke.networks.bijections import masked_conv
@@ -19,6 +18,7 @@ from ipoke.networks.bijections.coupling import AffineCoupling, Part
 from ipoke.networks.bijections.masked_conv import MaskedConv, Sweep
 from ipoke.networks.bijections.multiscale import LastChannels, Multiscale, factor_out
 from ipoke.networks.bijections.permutation import Permutation
+from laws import bijection_laws as laws
 
 SWEEPS: tuple[Sweep, ...] = ("down", "up", "right", "left")
 PARTS: tuple[Part | int, ...] = ("first half", "second half", "even", "odd", 1)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from laws import bijection_laws as laws
 from torch import Tensor
 
 from ipoke.core.settings import LatentFlowSettings
@@ -15,6 +14,7 @@ from ipoke.networks.bijections.bijection import Bijection, Transformed
 from ipoke.networks.bijections.coupling import AffineCoupling
 from ipoke.networks.bijections.masked_conv import MaskedConv
 from ipoke.networks.latent_flow import LatentFlow
+from laws import bijection_laws as laws
 
 
 class Draws:

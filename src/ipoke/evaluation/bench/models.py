@@ -14,7 +14,7 @@ def empty_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
     with torch.device("meta"):
         model = PokeModel(recipe)
     if precision == "bfloat16":
-        model.autoencoder.sampling_precision = torch.bfloat16
+        model.decoder_precision = torch.bfloat16
         for name in coupling_weights(model):
             parameter = model.get_parameter(name)
             parameter.data = parameter.data.to(torch.bfloat16)

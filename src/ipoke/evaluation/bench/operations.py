@@ -8,7 +8,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ipoke.core.settings import LATENT_SIDE, Recipe
-from ipoke.networks.autoencoder.warp_decoder import MovingDecoder
+from ipoke.networks.autoencoder.warp_decoder import WarpDecoder
 from ipoke.networks.nn.spade import Modulation
 from ipoke.sampling.model import PokeModel
 
@@ -30,13 +30,13 @@ def gflop(recipe: Recipe) -> Operations:
         states = torch.empty(1, frames, *z.shape[1:])
         clip, tracks = torch.empty(1, frames + 1, 3, size, size), torch.empty(1, frames, 2, size, size)
         decoder = model.autoencoder.decoder
-        modulations = decoder.modulations(x0)
+        modulations = decoder.source_features(x0)
         counts = {
             "condition_encoders": (_count(lambda: model.conditions(x0, asked)), 0.0),
             "latent_flow_inverse": (0.0, _count(lambda: model.latent_flow.bijection(z, cond))),
             "rollout": (0.0, _count(lambda: model.autoencoder.rollout(z, frames))),
             "decoder": (
-                _count(lambda: decoder.modulations(x0)),
+                _count(lambda: decoder.source_features(x0)),
                 _count(lambda: _networks(decoder, states, x0, modulations)),
             ),
         }
@@ -56,7 +56,7 @@ def _with_clip(counts: Operations) -> Operations:
 
 def _networks(decoder: nn.Module, states: torch.Tensor, x0: torch.Tensor, modulations: list[Modulation]) -> None:
     """Run a decoder's networks; what follows those that move has no products."""
-    if isinstance(decoder, MovingDecoder):
+    if isinstance(decoder, WarpDecoder):
         decoder.say(states, modulations)
     else:
         decoder(states, x0, modulations)

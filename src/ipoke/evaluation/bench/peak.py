@@ -37,9 +37,7 @@ def _sample(sampling: Sampling) -> float:
         if sampling.plain:
             plain_way.sample(model, x0, asked, noise)
         else:
-            model.decode(
-                model.latent_flow.approximate_latent(noise, model.condition(x0, asked)), x0, model.recipe.clip.frames
-            )
+            model.decode(model.engine.to_latent(noise, model.condition(x0, asked)), x0, model.recipe.clip.frames)
     return _most_so_far()
 
 

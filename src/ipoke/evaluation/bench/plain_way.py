@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.networks.autoencoder.spade_decoder import PaintingDecoder
+from ipoke.networks.autoencoder.spade_decoder import SpadeDecoder
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.chain import Chain
 from ipoke.networks.bijections.coupling import AffineCoupling
@@ -86,7 +86,7 @@ def paint(
         TypeError: The decoder is not the paper's.
     """
     decoder, frames = model.autoencoder.decoder, []
-    if not isinstance(decoder, PaintingDecoder):
+    if not isinstance(decoder, SpadeDecoder):
         raise TypeError("plain way: only the paper's decoder is known")
     for state in states.unbind(1):
         x = decoder.inner(state)

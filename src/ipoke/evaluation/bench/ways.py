@@ -93,14 +93,14 @@ def as_we_do(name: str, model: PokeModel, precision: Precision) -> Way:
 
     def decode(states: Tensor) -> Tensor:
         count = len(states)
-        modulations = model.autoencoder.modulations(x0)
-        repeated = [one.expand(count) for one in modulations]
-        return model.autoencoder.decode_states(states, x0.expand(count, -1, -1, -1), repeated).clip
+        features = model.engine.source_features(x0)
+        repeated = [one.expand(count) for one in features]
+        return model.engine.decode(states, x0.expand(count, -1, -1, -1), repeated).clip
 
     steps = (
         encode,
-        lambda noise: model.latent_flow.approximate_latent(noise, kept["cond"]),
-        lambda z: model.autoencoder.rollout(z, model.recipe.clip.frames),
+        lambda noise: model.engine.to_latent(noise, kept["cond"]),
+        lambda z: model.engine.rollout(z, model.recipe.clip.frames),
         decode,
     )
     return Way(name, precision, model, dict(zip(PARTS, steps, strict=True)))

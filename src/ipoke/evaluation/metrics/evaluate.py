@@ -16,6 +16,7 @@ from ipoke.core.files import refuse_links
 from ipoke.core.folders import writing_alone
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
+from ipoke.engine.one_by_one import one_thread
 from ipoke.evaluation.metrics.answer import Answer, answers
 from ipoke.evaluation.metrics.calibrate import Calibrator
 from ipoke.evaluation.metrics.density import DiagonalGaussian
@@ -40,7 +41,6 @@ from ipoke.evaluation.metrics.rows import Rows
 from ipoke.networks.autoencoder.clip_encoder import sample_posterior
 from ipoke.networks.autoencoder.lpips import MISSING as LPIPS_MISSING
 from ipoke.networks.autoencoder.lpips import Lpips, Network, find_lpips, load_lpips
-from ipoke.networks.nn.one_by_one import one_thread
 from ipoke.sampling.clip_sampler import ClipSampler
 from ipoke.sampling.model import PokeModel
 from ipoke.sampling.render import film_strip
@@ -208,7 +208,7 @@ class _Work:
         self.reasons = dict(self.calibrator.reasons)
         if not sampler.shows_still:
             self.reasons |= dict.fromkeys(OF_MOTION, f"{sampler.name} cuts to other clips, so nothing can be followed")
-        if self.model is None or not self.model.autoencoder.says_motion:
+        if self.model is None or not self.model.autoencoder.predicts_motion:
             said = ("poke_endpoint_error_px_said", "poke_reach_said", "pin_leakage_px_said")
             self.reasons |= dict.fromkeys(said, f"{sampler.name} does not say where pixels go")
         if self.model is None:

@@ -139,7 +139,7 @@ class _Decoder(nn.Module):
     def forward(self, z: Tensor, source: Tensor) -> Tensor:
         states = self.rollout(z, self.frames)
         repeated = source.expand(z.shape[0], -1, -1, -1)
-        return self.decoder(states, repeated, self.decoder.modulations(source)).clip
+        return self.decoder(states, repeated, self.decoder.source_features(source)).clip
 
 
 def _traced(

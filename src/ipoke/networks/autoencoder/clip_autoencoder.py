@@ -11,18 +11,14 @@ from ipoke.core.pixels import frames_from_clip
 from ipoke.core.settings import ClipDecoderSettings, Recipe
 from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.tracks import tracks as find_tracks
-from ipoke.engine.library import compiled
 from ipoke.networks.autoencoder.clip_encoder import ClipEncoder
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
-from ipoke.networks.autoencoder.fast_spade import FastPaintingDecoder
-from ipoke.networks.autoencoder.fast_warp import FastMovingDecoder
 from ipoke.networks.autoencoder.latent_rollout import LatentRollout
-from ipoke.networks.autoencoder.spade_decoder import PaintingDecoder
-from ipoke.networks.autoencoder.warp_decoder import MovingDecoder
-from ipoke.networks.nn.prepared import Prepared, is_for_sampling
+from ipoke.networks.autoencoder.spade_decoder import SpadeDecoder
+from ipoke.networks.autoencoder.warp_decoder import WarpDecoder
 from ipoke.networks.nn.spade import Modulation
 
-Decoder: TypeAlias = MovingDecoder | PaintingDecoder | FastMovingDecoder | FastPaintingDecoder
+Decoder: TypeAlias = WarpDecoder | SpadeDecoder
 
 
 class ClipAutoencoder(nn.Module):
@@ -34,9 +30,6 @@ class ClipAutoencoder(nn.Module):
         decoder = recipe.clip_decoder
         self.rollout = LatentRollout(recipe.latent_channels, decoder.rollout_layers, decoder.rollout_update_bias)
         self.decoder = make_decoder(decoder, recipe.latent_channels)
-        self.sampling_precision = torch.float32
-        """Of the decoder's networks where no gradients are asked for."""
-        self._fast_decoder = Prepared(self.decoder, self._prepare)
 
     def encode(
         self, clip: Float[Tensor, "b t 3 s s"], tracks: Float[Tensor, "b t2 2 s s"] | None = None
@@ -57,68 +50,39 @@ class ClipAutoencoder(nn.Module):
         frames: int,
         *,
         only: list[int] | None = None,
-        modulations: list[Modulation] | None = None,
+        features: list[Modulation] | None = None,
     ) -> DecodedFrames:
         """Roll z out for ``frames`` steps and decode them all, or ``only`` some (indices from 0)."""
         states = self.rollout(z, frames)
         if only is not None:
             states = states[:, only]
-        return self.decode_states(states, source, modulations)
+        return self.decoder(states, source, features)
 
     @property
-    def says_motion(self) -> bool:
-        """Whether the decoder moves the source's pixels, and so can say where they go."""
-        return isinstance(self.decoder, MovingDecoder)
+    def predicts_motion(self) -> bool:
+        """Whether the decoder warps the source, and so predicts where each of its pixels goes."""
+        return isinstance(self.decoder, WarpDecoder)
 
-    def motion(
-        self,
-        z: Float[Tensor, "b c h w"],
-        source: Float[Tensor, "k 3 s s"],
-        frames: int,
-        *,
-        only: list[int],
-        modulations: list[Modulation] | None = None,
-    ) -> Float[Tensor, "b t 2 s s"]:
-        """Say where the source's pixels go in some of ``frames`` frames, px; with gradients, and no frames are made.
-
-        One source goes for all latents, or one for each.
-
-        Raises:
-            ValueError: The decoder paints, and so says no motion.
-        """
-        if not isinstance(self.decoder, MovingDecoder):
-            raise ValueError("motion: got a decoder that paints, expected one that moves")
-        known = modulations or self.decoder.modulations(source)
-        of_each = [one.expand(len(z)) for one in known]
-        return self.decoder.motion(self.rollout(z, frames)[:, only], of_each)
-
-    def decode_states(
+    def predict_motion(
         self,
         states: Float[Tensor, "b t c h w"],
-        source: Float[Tensor, "b 3 s s"],
-        modulations: list[Modulation] | None = None,
-    ) -> DecodedFrames:
-        """Decode the states of a roll-out."""
-        return self._decoder(source)(states, source, modulations)
+        source: Float[Tensor, "k 3 s s"],
+        features: list[Modulation] | None = None,
+    ) -> Float[Tensor, "b t 2 s s"]:
+        """Predict where the source's pixels go by the states of a roll-out, px, without making frames.
 
-    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
-        """Compute what depends on the source alone, once for all frames and samples."""
-        return self._decoder(source).modulations(source)
+        One source goes for all rows, or one for each.
 
-    def _decoder(self, source: Tensor) -> Decoder:
-        """Choose the decoder as it is trained, or as it is prepared for sampling."""
-        fast = self._fast_decoder() if is_for_sampling(source) else None
-        return self.decoder if fast is None else fast
-
-    def _prepare(self, decoder: MovingDecoder | PaintingDecoder) -> FastMovingDecoder | FastPaintingDecoder | None:
-        """Prepare a decoder for sampling; None where its functions cannot be compiled."""
-        if isinstance(decoder, PaintingDecoder):
-            return FastPaintingDecoder(decoder, self.sampling_precision)
-        functions = compiled()
-        return None if functions is None else FastMovingDecoder(decoder, functions, self.sampling_precision)
+        Raises:
+            ValueError: The decoder is a SPADE decoder, which predicts no motion.
+        """
+        if not isinstance(self.decoder, WarpDecoder):
+            raise ValueError("motion: got a SPADE decoder, expected a warp decoder, which predicts motion")
+        known = features or self.decoder.source_features(source)
+        return self.decoder.predict_motion(states, [one.expand(len(states)) for one in known])
 
 
-def make_decoder(settings: ClipDecoderSettings, channels: int) -> MovingDecoder | PaintingDecoder:
+def make_decoder(settings: ClipDecoderSettings, channels: int) -> Decoder:
     """Make the decoder that a recipe names, for states of this many channels."""
-    make = MovingDecoder if settings.output == "move" else PaintingDecoder
+    make = WarpDecoder if settings.output == "move" else SpadeDecoder
     return make(settings, channels)

@@ -44,7 +44,7 @@ class Detail(nn.Module):
         coarse: Float[Tensor, "bt 3 s4 s4"],
         modulation: Modulation,
     ) -> tuple[Float[Tensor, "bt k2 s s"], Float[Tensor, "bt 8 s s"], Float[Tensor, "bt 3 s2 s2"]]:
-        """Give features, what is said and coarse motion, as `MovingDecoder.say` does, of twice the side.
+        """Give features, what is said and coarse motion, as `WarpDecoder.say` does, of twice the side.
 
         All motion that was said, px, becomes coarse, in the smaller pixels.
         """

@@ -5,10 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.core.settings import LATENT_SIDE
-from ipoke.engine.library import compiled
 from ipoke.networks.nn.conv_gru import ConvGRU
-from ipoke.networks.nn.fast_gru import FastRollout
-from ipoke.networks.nn.prepared import Prepared, is_for_sampling
 
 
 class GruRollout(nn.Module):
@@ -20,16 +17,11 @@ class GruRollout(nn.Module):
     def __init__(self, channels: int, layers: int, update_bias: float = 0.0) -> None:
         super().__init__()
         self.gru = ConvGRU(channels, layers, update_bias)
-        self._fast = Prepared(self.gru, _fast_rollout)
 
     def unroll(
         self, fed: Float[Tensor, "b c h w"], start: Float[Tensor, "b c h w"], frames: int
     ) -> Float[Tensor, "b t c h w"]:
         """Return the state of the top layer at each step."""
-        if is_for_sampling(start):
-            fast = self._fast()
-            if fast is not None:
-                return fast(fed, start, frames)
         states = [start] * len(self.gru.cells)
         tops = []
         for _ in range(frames):
@@ -54,9 +46,3 @@ class LatentRollout(GruRollout):
     def forward(self, z: Float[Tensor, "b c h w"], frames: int) -> Float[Tensor, "b t c h w"]:
         """Return the state of the top layer at each step."""
         return self.unroll(self.motion_bias.expand(z.shape[0], -1, -1, -1), z, frames)
-
-
-def _fast_rollout(gru: ConvGRU) -> FastRollout | None:
-    """Prepare a roll-out where its functions can be compiled."""
-    functions = compiled()
-    return None if functions is None else FastRollout(gru, functions)

@@ -12,7 +12,7 @@ from ipoke.networks.nn.residual import ResidualBlock, UpBlock
 from ipoke.networks.nn.spade import Modulation, Spade
 
 
-class PaintingDecoder(nn.Module):
+class SpadeDecoder(nn.Module):
     """SPADE decoder, modulated by the source frame. Paper: Sec. 3.2, G."""
 
     def __init__(self, settings: ClipDecoderSettings, latent_channels: int) -> None:
@@ -26,7 +26,7 @@ class PaintingDecoder(nn.Module):
         self.spades = nn.ModuleList(Spade(width, settings.spade_width, settings.groups) for width in widths[1:])
         self.last = nn.Conv2d(widths[-1], 3, 3, padding=1)
 
-    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
+    def source_features(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
         return [
             spade.modulation(source, LATENT_SIDE * 2 ** (level + 1))
@@ -38,12 +38,12 @@ class PaintingDecoder(nn.Module):
         self,
         states: Float[Tensor, "b t c h w"],
         source: Float[Tensor, "b 3 s s"],
-        modulations: list[Modulation] | None = None,
+        features: list[Modulation] | None = None,
     ) -> DecodedFrames:
         """Decode roll-out states into frames in [-1, 1]."""
-        modulations = self.modulations(source) if modulations is None else modulations
+        features = self.source_features(source) if features is None else features
         x = self.inner(states.flatten(0, 1))
-        for up, spade, modulation in zip(self.ups, self.spades, modulations, strict=True):
+        for up, spade, modulation in zip(self.ups, self.spades, features, strict=True):
             x = spade(up(x), modulation)
         paint = self.last(x).float().unflatten(0, states.shape[:2]).tanh()
         return DecodedFrames(paint, paint, None, None, None)

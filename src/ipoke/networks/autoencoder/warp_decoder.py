@@ -29,10 +29,10 @@ FILL_RANGE = 0.98
 """What is filled in keeps off the ends of [-1, 1] by this factor, so that it can be retouched."""
 
 
-class MovingDecoder(nn.Module):
+class WarpDecoder(nn.Module):
     """Roll-out states and source features become a displacement of every source pixel, and so frames.
 
-    Differs from the original, which paints every pixel (see `PaintingDecoder`). Motion is said of the source's pixels,
+    Differs from the original, which paints every pixel (see `SpadeDecoder`). Motion is said of the source's pixels,
     on the source's grid: there lie the edges of things, the pokes, and the optical flow that teaches it. Source
     features scale and shift the states' features as in SPADE, without its normalisation, which would take away how far
     things move. How far they go is said coarsely, as smooth fields. Whether a pixel goes along is said finely, so that
@@ -71,7 +71,7 @@ class MovingDecoder(nn.Module):
                 self.last.bias[6] = 3.0
                 self.last.bias[7] = 2.0
 
-    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
+    def source_features(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
         doublings = len(self.details)
         features = [F.silu(self.look(shrunk(source, 2**doublings)))]
@@ -90,16 +90,18 @@ class MovingDecoder(nn.Module):
         self,
         states: Float[Tensor, "b t c h w"],
         source: Float[Tensor, "b 3 s s"],
-        modulations: list[Modulation] | None = None,
+        features: list[Modulation] | None = None,
     ) -> DecodedFrames:
         """Decode roll-out states into frames, of which the moved part lies in [-1, 1] like the painted one."""
-        said, coarse = self.say(states, modulations or self.modulations(source))
+        said, coarse = self.say(states, features or self.source_features(source))
         parts = self._show(said, doubled(coarse), source.float(), states.shape[1])
         return DecodedFrames(*(part.unflatten(0, states.shape[:2]) for part in parts))
 
-    def motion(self, states: Float[Tensor, "b t c h w"], modulations: list[Modulation]) -> Float[Tensor, "b t 2 s s"]:
+    def predict_motion(
+        self, states: Float[Tensor, "b t c h w"], features: list[Modulation]
+    ) -> Float[Tensor, "b t 2 s s"]:
         """Say where the source's pixels go, px; make no frames of it."""
-        said, coarse = self.say(states, modulations)
+        said, coarse = self.say(states, features)
         return _moves(said, doubled(coarse))[0].unflatten(0, states.shape[:2])
 
     def say(

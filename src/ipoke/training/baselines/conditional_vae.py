@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ipoke.core.settings import LATENT_SIDE, Recipe
 from ipoke.data.batches import Batch
+from ipoke.engine.rollout import unroll
 from ipoke.networks.autoencoder import losses
 from ipoke.networks.autoencoder.clip_autoencoder import make_decoder
 from ipoke.networks.autoencoder.clip_encoder import ClipEncoder, sample_posterior
@@ -56,10 +57,10 @@ class ConditionalVae(Baseline):
         z = noise_of(seeds, (self.recipe.latent_channels, LATENT_SIDE, LATENT_SIDE)).to(source.device)
         code = self.poke_code(poke_map, source).float()
         states = self._roll_out(z, code.repeat_interleave(samples, 0))
-        modulations = [one.repeat_interleave(samples) for one in self.decoder.modulations(source)]
-        clips = self.decoder(states, source.repeat_interleave(samples, 0), modulations).clip
+        features = [one.repeat_interleave(samples) for one in self.decoder.source_features(source)]
+        clips = self.decoder(states, source.repeat_interleave(samples, 0), features).clip
         return clips.unflatten(0, (len(source), samples))
 
     def _roll_out(self, z: Tensor, code: Tensor) -> Float[Tensor, "b t c h w"]:
         start = torch.cat([z, code], 1)
-        return self.rollout.unroll(torch.zeros_like(start), start, self.frames)
+        return unroll(self.rollout, torch.zeros_like(start), start, self.frames)

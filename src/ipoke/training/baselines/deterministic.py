@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ipoke.core.settings import Recipe
 from ipoke.data.batches import Batch
+from ipoke.engine.rollout import unroll
 from ipoke.networks.autoencoder.clip_autoencoder import make_decoder
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 from ipoke.networks.autoencoder.generated import Generated
@@ -54,4 +55,4 @@ class DeterministicRollout(Baseline):
     ) -> DecodedFrames:
         code = self.poke_code(poke_map, source)
         start = self.start(torch.cat([self.image(shrunk(source, self.recipe.shrink)), code], 1))
-        return self.decoder(self.rollout.unroll(code, start, self.frames)[:, chosen], source)
+        return self.decoder(unroll(self.rollout, code, start, self.frames)[:, chosen], source)

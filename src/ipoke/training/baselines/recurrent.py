@@ -87,9 +87,9 @@ class StochasticRecurrent(Baseline):
             prior = _gaussian(self.prior, states[-1])
             states = self.gru(prior.mean + (0.5 * prior.logvar).exp() * of_step, states)
             tops.append(states[-1])
-        modulations = [one.repeat_interleave(samples) for one in self.decoder.modulations(last)]
+        features = [one.repeat_interleave(samples) for one in self.decoder.source_features(last)]
         given = last.repeat_interleave(samples, 0)
-        clips = self.decoder(torch.stack(tops, 1), given, modulations).clip
+        clips = self.decoder(torch.stack(tops, 1), given, features).clip
         return torch.cat([given[:, None], clips], 1).unflatten(0, (len(last), samples))
 
     def _look(self, frame: Float[Tensor, "n 3 s s"], before: Float[Tensor, "n 3 s s"]) -> Float[Tensor, "n k 8 8"]:

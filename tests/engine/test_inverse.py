@@ -1,28 +1,27 @@
-"""The prepared inverse against the bijections' own, against the plain way, and with and without a compiler."""
+"""The prepared inverse agrees with the bijections' own and with the plain way, with and without a compiler."""
 
-import copy
 import subprocess
 import threading
 from typing import Any
 
 import pytest
 import torch
-from laws import bijection_laws as laws
 
 from ipoke.core.settings import LatentFlowSettings
+from ipoke.engine import inverse
 from ipoke.engine import library as compiling
+from ipoke.engine.inverse import PreparedInverse
 from ipoke.engine.library import compiled, find_compiler
 from ipoke.evaluation.bench import plain_way
-from ipoke.networks.bijections import fast_inverse
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.bijection import Bijection
 from ipoke.networks.bijections.chain import Chain, masked_step
 from ipoke.networks.bijections.coupling import AffineCoupling
-from ipoke.networks.bijections.fast_inverse import FastInverse
 from ipoke.networks.bijections.masked_conv import MaskedConv
 from ipoke.networks.bijections.multiscale import LastChannels, Multiscale, factor_out
 from ipoke.networks.bijections.permutation import Permutation
 from ipoke.networks.latent_flow import LatentFlow
+from laws import bijection_laws as laws
 
 CONDITION = 5
 needs_compiler = pytest.mark.skipif(find_compiler() is None, reason="no C compiler on this machine")
@@ -59,8 +58,8 @@ LAYERS = {
     "coupling seen": lambda: AffineCoupling(6, "even", 16, CONDITION, 2.0, 0.7),
     "uneven": lambda: AffineCoupling(7, "odd", 16),
     "told": lambda: AffineCoupling(6, "even", 16, CONDITION, logit_bound=2.0),
-    "packed": lambda: AffineCoupling(6, "even", fast_inverse.PACKED_FROM),
-    "packed, told": lambda: AffineCoupling(6, "odd", fast_inverse.PACKED_FROM, CONDITION),
+    "packed": lambda: AffineCoupling(6, "even", inverse.PACKED_FROM),
+    "packed, told": lambda: AffineCoupling(6, "odd", inverse.PACKED_FROM, CONDITION),
     "actnorm": lambda: ActNorm(6),
     "permutation": lambda: Permutation(6),
     "last": lambda: LastChannels(6, AffineCoupling(4, "odd", 16)),
@@ -77,11 +76,11 @@ def test_it_is_the_inverse_of_the_bijection(name, with_compiler, monkeypatch):
     if with_compiler:
         assert compiled() is not None
     else:
-        monkeypatch.setattr(fast_inverse, "compiled", lambda: None)
+        monkeypatch.setattr(inverse, "compiled", lambda: None)
     layer = perturbed(LAYERS[name]())
     y, cond = batch(layer.channels)
     given = y.clone()
-    x = FastInverse(layer)(y, cond)
+    x = PreparedInverse(layer)(y, cond)
     wanted = layer.inverse(y, cond)[0]
     assert (x - y).abs().max() > 0.1
     torch.testing.assert_close(x, wanted, atol=2e-5 * float(wanted.abs().max()), rtol=0)
@@ -106,68 +105,18 @@ def papers() -> LatentFlow:
 def test_it_is_the_plain_way():
     latent_flow = papers()
     r, cond = batch(8)
-    with torch.no_grad():
-        z = latent_flow.approximate_latent(r, cond)
+    z = PreparedInverse(latent_flow.bijection)(r, cond)
     wanted = plain_way.inverse(latent_flow.bijection, r, cond)
     torch.testing.assert_close(z, wanted, atol=2e-5 * float(wanted.abs().max()), rtol=0)
     back, _ = latent_flow.to_residual(z, cond)
     assert (back - r).abs().max() <= 1e-5 * r.abs().max()
 
 
-def test_it_is_taken_for_sampling_alone(monkeypatch):
-    latent_flow = papers()
-    r, cond = batch(8)
-    calls = []
-    original = FastInverse.__call__
-    monkeypatch.setattr(FastInverse, "__call__", lambda self, *given: calls.append(1) or original(self, *given))
-    with torch.no_grad():
-        latent_flow.approximate_latent(r, cond)
-        assert len(calls) == 1
-        latent_flow.double().approximate_latent(r.double(), cond.double())
-        latent_flow.float()
-    r.requires_grad_()
-    latent_flow.approximate_latent(r, cond).sum().backward()
-    assert len(calls) == 1
-    assert r.grad is not None
-
-
-@pytest.mark.parametrize(
-    "change", ["in place", "loaded", "assigned"], ids=["changed in place", "loaded", "loaded by assignment"]
-)
-@torch.no_grad()
-def test_it_is_made_anew_when_weights_change(change):
-    latent_flow = papers()
-    r, cond = batch(8)
-    before = latent_flow.approximate_latent(r, cond)
-    if change == "in place":
-        for parameter in latent_flow.parameters():
-            parameter.mul_(1.1)
-    else:
-        state = {name: 1.1 * t if t.is_floating_point() else t for name, t in latent_flow.state_dict().items()}
-        latent_flow.load_state_dict(state, assign=change == "assigned")
-    after = latent_flow.approximate_latent(r, cond)
-    assert (after - before).abs().max() > 0.01
-    torch.testing.assert_close(after, latent_flow.bijection.inverse(r, cond)[0], atol=1e-4, rtol=1e-4)
-
-
-@torch.no_grad()
-def test_a_copy_of_a_model_has_its_own():
-    latent_flow = papers()
-    r, cond = batch(8)
-    before = latent_flow.approximate_latent(r, cond)
-    other = copy.deepcopy(latent_flow)
-    for parameter in other.parameters():
-        parameter.mul_(1.1)
-    assert (other.to_latent(r, cond) - before).abs().max() > 0.01
-    assert torch.equal(latent_flow.approximate_latent(r, cond), before)
-
-
-@torch.no_grad()
 def test_threads_do_not_disturb_each_other():
-    latent_flow = papers()
+    prepared = PreparedInverse(papers().bijection)
     r, cond = batch(8, size=16)
-    wanted, found = latent_flow.approximate_latent(r, cond), []
-    threads = [threading.Thread(target=lambda: found.append(_sampled(latent_flow, r, cond))) for _ in range(8)]
+    wanted, found = prepared(r, cond), []
+    threads = [threading.Thread(target=lambda: found.append(prepared(r, cond))) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -177,18 +126,13 @@ def test_threads_do_not_disturb_each_other():
 
 
 @torch.no_grad()
-def _sampled(latent_flow: LatentFlow, r: torch.Tensor, cond: torch.Tensor) -> torch.Tensor:
-    return latent_flow.approximate_latent(r, cond)
-
-
-@torch.no_grad()
 def test_values_off_the_beaten_track_stay_close():
     layer = MaskedConv(6, "down", 2, CONDITION)
     perturbed(layer)
     layer.project.gain.mul_(4)
     y, cond = batch(6)
     wanted = layer.double().inverse(8 * y.double(), cond.double())[0].float()
-    x = FastInverse(layer.float())(8 * y, cond)
+    x = PreparedInverse(layer.float())(8 * y, cond)
     assert torch.isfinite(wanted).all()
     assert wanted.abs().max() > 40
     torch.testing.assert_close(x, wanted, atol=1e-4 * float(wanted.abs().max()), rtol=0)
@@ -205,7 +149,7 @@ def test_what_is_not_finite_is_not_hidden(name):
                     filters.data = filters.data.to(bits)
         y, cond = batch(layer.channels)
         y[1, 1, 3, 3] = torch.nan
-        x = FastInverse(layer)(y, cond)
+        x = PreparedInverse(layer)(y, cond)
         assert x[[0, 2]].isfinite().all()
         assert x[1].isnan().sum() > y[1].isnan().sum()
 
@@ -215,7 +159,7 @@ def test_weights_in_another_precision_are_read_as_numbers():
     layer = perturbed(step(8))
     y, cond = batch(8)
     wanted = layer.inverse(y, cond)[0]
-    torch.testing.assert_close(FastInverse(layer.double())(y, cond.double()), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(PreparedInverse(layer.double())(y, cond.double()), wanted, atol=1e-4, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -227,7 +171,7 @@ def test_couplings_can_be_in_sixteen_bits():
         if isinstance(coupling, AffineCoupling):
             for filters in (coupling.conv.weight, coupling.mix.weight, coupling.project.direction):
                 filters.data = filters.data.bfloat16()
-    x = FastInverse(layer)(y, cond)
+    x = PreparedInverse(layer)(y, cond)
     error = (x - wanted).abs().max() / wanted.abs().max()
     assert 1e-5 < error < 3e-2
     assert (layer(x, cond)[0] - y).abs().max() < 0.1

@@ -4,11 +4,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ipoke.engine.library import SIDE, Compiled
+from ipoke.engine.library import SIDE, Compiled, compiled
+from ipoke.networks.autoencoder.latent_rollout import GruRollout
 from ipoke.networks.nn.conv_gru import ConvGRU, ConvGRUCell
 
 
-class FastRollout:
+def unroll(
+    rollout: GruRollout, fed: Float[Tensor, "b c h w"], start: Float[Tensor, "b c h w"], frames: int
+) -> Float[Tensor, "b t c h w"]:
+    """Unroll as `GruRollout.unroll`; prepared for this one call where it samples in float32 on a CPU."""
+    sampling = not torch.is_grad_enabled() and not torch.is_autocast_enabled("cpu")
+    functions = compiled() if sampling and start.device.type == "cpu" and start.dtype == torch.float32 else None
+    if functions is None:
+        return rollout.unroll(fed, start, frames)
+    return PreparedRollout(rollout.gru, functions)(fed, start, frames)
+
+
+class PreparedRollout:
     """Steps of a stack of cells on 8 x 8 grids from their weights as they are now, in float32, on a CPU."""
 
     def __init__(self, gru: ConvGRU, functions: Compiled) -> None:

@@ -12,20 +12,20 @@ from ipoke.engine.library import Compiled, Rules
 from ipoke.engine.ranges import in_ranges
 from ipoke.networks.autoencoder import fill, splat, warp_decoder
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
-from ipoke.networks.autoencoder.warp_decoder import MovingDecoder
+from ipoke.networks.autoencoder.warp_decoder import WarpDecoder
 from ipoke.networks.nn.spade import Modulation
 
 FRAMES_AT_ONCE = 10
 """More would not fit the processor's caches."""
 
 
-class FastMovingDecoder:
-    """A `MovingDecoder` from its weights as they are now, with networks in ``precision``; what follows is float32.
+class PreparedWarpDecoder:
+    """A `WarpDecoder` from its weights as they are now, with networks in ``precision``; what follows is float32.
 
     For sampling on a CPU; sides are powers of two.
     """
 
-    def __init__(self, decoder: MovingDecoder, functions: Compiled, precision: torch.dtype) -> None:
+    def __init__(self, decoder: WarpDecoder, functions: Compiled, precision: torch.dtype) -> None:
         self._functions, self._precision = functions, precision
         self._networks = copy.deepcopy(decoder).to(precision).requires_grad_(False)
         for parameter in self._networks.parameters():
@@ -49,24 +49,24 @@ class FastMovingDecoder:
         )
 
     @torch.no_grad()
-    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
+    def source_features(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
-        return self._networks.modulations(source.to(self._precision))
+        return self._networks.source_features(source.to(self._precision))
 
     @torch.no_grad()
     def __call__(
         self,
         states: Float[Tensor, "b t c h w"],
         source: Float[Tensor, "b 3 s s"],
-        modulations: list[Modulation] | None = None,
+        features: list[Modulation] | None = None,
     ) -> DecodedFrames:
         """Decode roll-out states into frames."""
         batch, frames, side = *states.shape[:2], source.shape[-1]
-        modulations = self.modulations(source) if modulations is None else modulations
+        features = self.source_features(source) if features is None else features
         said = torch.empty(batch, frames, side, side, 8)
         coarse = torch.empty(batch, frames, 3, side // 2, side // 2)
         for samples, times in _parts(batch, frames):
-            own = [one.rows(samples) for one in modulations]
+            own = [one.rows(samples) for one in features]
             given = states[samples, times].to(self._precision)
             fine, wide = (part.unflatten(0, given.shape[:2]) for part in self._networks.say(given, own))
             said[samples, times], coarse[samples, times] = fine.permute(0, 1, 3, 4, 2), wide

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
-from ipoke.networks.autoencoder.spade_decoder import PaintingDecoder
+from ipoke.networks.autoencoder.spade_decoder import SpadeDecoder
 from ipoke.networks.nn.spade import Modulation
 
 
@@ -27,33 +27,33 @@ class ChannelsLastNorm(nn.InstanceNorm2d):
         return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-class FastPaintingDecoder:
-    """A `PaintingDecoder` from its weights as they are now, with networks in ``precision``; it paints the same."""
+class PreparedSpadeDecoder:
+    """A `SpadeDecoder` from its weights as they are now, with networks in ``precision``; it paints the same."""
 
-    def __init__(self, decoder: PaintingDecoder, precision: torch.dtype) -> None:
+    def __init__(self, decoder: SpadeDecoder, precision: torch.dtype) -> None:
         self._precision, self._decoder = precision, _folded(decoder, precision)
 
     @torch.no_grad()
-    def modulations(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
+    def source_features(self, source: Float[Tensor, "b 3 s s"]) -> list[Modulation]:
         """Compute what depends on the source alone, once for all frames and samples."""
-        return self._decoder.modulations(source.to(self._precision))
+        return self._decoder.source_features(source.to(self._precision))
 
     @torch.no_grad()
     def __call__(
         self,
         states: Float[Tensor, "b t c h w"],
         source: Float[Tensor, "b 3 s s"],
-        modulations: list[Modulation] | None = None,
+        features: list[Modulation] | None = None,
     ) -> DecodedFrames:
         """Decode roll-out states into frames."""
-        return self._decoder(states.to(self._precision), source.to(self._precision), modulations)
+        return self._decoder(states.to(self._precision), source.to(self._precision), features)
 
 
-def _folded(decoder: PaintingDecoder, precision: torch.dtype) -> PaintingDecoder:
+def _folded(decoder: SpadeDecoder, precision: torch.dtype) -> SpadeDecoder:
     """Copy a decoder that is not going to be trained, without spectral normalisation and with channels last."""
     settings = decoder.settings.model_copy(update={"spectral_norm": False})
     with torch.device("meta"):
-        copy = PaintingDecoder(settings, decoder.latent_channels)
+        copy = SpadeDecoder(settings, decoder.latent_channels)
     state = {name: tensor for name, tensor in decoder.state_dict().items() if ".parametrizations." not in name}
     for name, module in decoder.named_modules():
         if parametrize.is_parametrized(module) and isinstance(module, nn.Conv2d | nn.ConvTranspose2d):

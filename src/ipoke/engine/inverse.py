@@ -28,7 +28,7 @@ Step = Callable[[Float[Tensor, "b h w c"], Float[Tensor, "b k h w"], Float[Tenso
 """Undo one layer in place, given the condition, and the condition activated, place after place."""
 
 
-class FastInverse:
+class PreparedInverse:
     """The inverse of a bijection, prepared from its weights as they are now.
 
     For sampling: on a CPU, without gradients, on 8 x 8 grids in float32. Couplings are computed in the precision of
