@@ -28,7 +28,7 @@ LINES = [
     *(f"{GOOD} --samples {value}" for value in ("257", "1e3", "9" * 5000, "nan", "1.5", "", ESCAPE)),
     *(f"{GOOD} --seed {value}" for value in (2**63, "9" * 5000, "1.5", "nan")),
     *(f"{GOOD} --temperature {value}" for value in ("2.5", "inf", "-inf", "1e300", ESCAPE, "")),
-    *(f"{GOOD} --{ESCAPE}{LONG} 1", f"{GOOD} {ESCAPE}", f"{ESCAPE}{LONG}", f"{GOOD} --as-drawn={ESCAPE}"),
+    *(f"{GOOD} --{ESCAPE}{LONG} 1", f"{GOOD} {ESCAPE}", f"{ESCAPE}{LONG}", f"{GOOD} --unguided={ESCAPE}"),
     *(
         GOOD.replace("out.webp", name)
         for name in ("fifo.webp", "folder.webp", "null.webp", f"{NAME}.webp", f"{LONG}.webp")

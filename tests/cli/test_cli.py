@@ -75,19 +75,19 @@ class TestPoke:
         assert again.read_bytes() == first.read_bytes()
         assert files(tmp_path / "b") == {again.name}
 
-    @pytest.mark.parametrize("as_drawn", [True, False])
-    def test_a_session_remembers_whether_pokes_were_reached(self, ipoke, tmp_path, picture, model_file, as_drawn):
+    @pytest.mark.parametrize("flags", [[], ["--unguided"], ["--as-drawn"]])
+    def test_a_session_remembers_whether_samples_were_guided(self, ipoke, tmp_path, picture, model_file, flags):
         first, again = tmp_path / "first.gif", tmp_path / "again.gif"
         words = ["poke", picture, "--poke", "32,24,6,3", "--model", model_file, "--out", first]
-        assert ipoke(*words, *(["--as-drawn"] if as_drawn else [])).code == 0
+        assert ipoke(*words, *flags).code == 0
         session = json.loads(first.with_suffix(".json").read_text())
-        assert session["reaches"] is not as_drawn
+        assert session["reaches"] is not bool(flags)
         assert ipoke("poke", "--replay", first.with_suffix(".json"), "--out", again).code == 0
         assert again.read_bytes() == first.read_bytes()
         del session["reaches"]  # as an older version wrote it, which drew and no more
         first.with_suffix(".json").write_text(json.dumps(session))
         assert ipoke("poke", "--replay", first.with_suffix(".json"), "--out", again).code == 0
-        assert (again.read_bytes() == first.read_bytes()) is as_drawn
+        assert (again.read_bytes() == first.read_bytes()) is bool(flags)
 
     def test_pokes_are_in_the_upright_picture(self, ipoke, tmp_path, model_file):
         rotated = Image.fromarray(PICTURE[:20, :40])

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from ipoke.evaluation.metrics.spread import SPREADS
+from ipoke.evaluation.metrics.residual_std import RESIDUAL_STDS
 from ipoke.networks.autoencoder.lpips import WEIGHTS_VARIABLE
 from ipoke.sampling.model import load
 from ipoke.scenes import write_scenes
@@ -38,16 +38,30 @@ def test_a_model_is_evaluated_and_its_calibration_drawn(ipoke, model_file, clips
     assert again.out == answer.out
 
 
+@pytest.mark.parametrize("flag", ["--unguided", "--as-drawn"])
+def test_a_model_is_evaluated_without_guidance(ipoke, model_file, clips, tmp_path, flag):
+    answer = ipoke("evaluate", model_file, clips, "--out", tmp_path, *FEW, flag)
+    assert answer.code == 0, answer.err
+    assert json.loads((tmp_path / "report.json").read_text())["guidance"] is False
+
+
+def test_old_names_of_options_are_not_in_the_help(ipoke):
+    for words in (["poke"], ["evaluate"], ["table"], ["figure", "ambiguity"]):
+        told = ipoke(*words, "--help").out
+        assert "--unguided" in told
+        assert "--as-drawn" not in told
+
+
 def test_a_model_is_calibrated(ipoke, model_file, clips, tmp_path):
     out = tmp_path / "calibrated.safetensors"
     answer = ipoke("calibrate", model_file, clips, "--out", out, "--most", "1", "--samples", "2")
     assert answer.code == 0, answer.err
     rows = [line.split() for line in answer.out.splitlines()[1:-1]]
-    assert [float(row[0]) for row in rows] == list(SPREADS)
+    assert [float(row[0]) for row in rows] == list(RESIDUAL_STDS)
     best = min(rows, key=lambda row: float(row[1]))[0]
-    assert answer.out.endswith(f"wrote {out}, whose residuals spread by {float(best):g}\n")
-    assert load(out).spread == float(best)
-    assert load(out).facts["spread_fitted_on"] == clips.name
+    assert answer.out.endswith(f"wrote {out}, whose residuals have the standard deviation {float(best):g}\n")
+    assert load(out).residual_std == float(best)
+    assert load(out).facts["residual_std_fitted_on"] == clips.name
     wrong = ipoke("calibrate", model_file, clips, "--out", tmp_path / "calibrated.pt")
     assert wrong.code == 2
     assert "expected a file ending in .safetensors" in wrong.err

@@ -27,7 +27,7 @@ from ipoke.core import (
 from ipoke.data import clip_writer, prepare  # noqa: F401
 from ipoke.engine.library import compiled
 from ipoke.evaluation.figures import report_figures  # noqa: F401
-from ipoke.evaluation.metrics import evaluate, spread  # noqa: F401
+from ipoke.evaluation.metrics import evaluate, residual_std  # noqa: F401
 from ipoke.exchange.export import onnx_model
 from ipoke.sampling import (
     model,
@@ -40,7 +40,7 @@ from ipoke.training.baselines import samplers  # noqa: F401
 SMALL: list[tuple[ModuleType, str, Any]] = [
     (loop, "LOG_EVERY_S", -1),
     (clip_writer, "SHARD_BYTES", 10_000),
-    (spread, "try_spreads", lambda *_, **__: [spread.Tried(0.5, 1.0, 0.9)]),
+    (residual_std, "try_residual_stds", lambda *_, **__: [residual_std.Trial(0.5, 1.0, 0.9)]),
     (onnx_model, "_assembled", lambda _: onnx.ModelProto(producer_name="a model" * 10_000)),
     (onnx_model, "_agreement", lambda *_: onnx_model.Agreement(0.0, 0, 1)),
 ]

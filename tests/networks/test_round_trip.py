@@ -135,11 +135,11 @@ def test_a_sample_that_never_comes_back_is_given_up(wild, monkeypatch):
 def test_evaluation_draws_again_too(wild):
     context = wild.open(bundled_still()).still.source[:, None]
     seeds = [list(range(100, 112))]
-    wild.spread = WILD
+    wild.residual_std = WILD
     try:
         clips = wild.sample_clips(context, [[]], seeds)
     finally:
-        wild.spread = 1.0
+        wild.residual_std = 1.0
     assert clips.isfinite().all()
 
 

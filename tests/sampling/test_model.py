@@ -54,12 +54,12 @@ def test_a_seed_gives_the_same_sample_in_any_number_of_samples():
     assert np.abs(poked(samples=1, seed=4) - one).max() > 1
 
 
-def test_a_spread_is_kept_in_the_file_and_is_that_of_what_is_drawn(tmp_path):
+def test_the_residual_std_is_kept_in_the_file_and_is_that_of_drawn_residuals(tmp_path):
     model = copy.deepcopy(tiny_model())
-    model.spread = 1.25
-    model.save(tmp_path / "spread.safetensors", {}, precision=torch.float32)
-    again = load(tmp_path / "spread.safetensors")
-    assert again.spread == 1.25
+    model.residual_std = 1.25
+    model.save(tmp_path / "residual-std.safetensors", {}, precision=torch.float32)
+    again = load(tmp_path / "residual-std.safetensors")
+    assert again.residual_std == 1.25
     assert again.sha256 == model.sha256 != tiny_model().sha256
     asked = {"samples": 2, "seed": 3}
     wanted = tiny_model().poke(IMAGE, DRAG, **asked, temperature=1.25)
@@ -70,15 +70,15 @@ def test_a_spread_is_kept_in_the_file_and_is_that_of_what_is_drawn(tmp_path):
     assert (drawn[0] - drawn[1]).abs().max() > 0.01
 
 
-def test_a_residual_that_is_given_does_not_spread():
+def test_a_given_residual_is_not_scaled():
     r = torch.randn(16, 8, 8)[: tiny_model().latent_flow.channels]
-    (same,) = draw_residuals(tiny_model().latent_flow, [given(r)], spread=3.0)
+    (same,) = draw_residuals(tiny_model().latent_flow, [given(r)], residual_std=3.0)
     assert torch.equal(same, r)
 
 
 @pytest.mark.parametrize("text", ["wide", "0", "nan", "99"])
-def test_a_spread_that_cannot_be_is_refused(text, tmp_path):
-    path = tmp_path / "spread.safetensors"
+def test_an_impossible_residual_std_is_refused(text, tmp_path):
+    path = tmp_path / "residual-std.safetensors"
     tiny_model().save(path, {"spread": text})
     with pytest.raises(InputError, match=f"spread: got '{text}'"):
         load(path)

@@ -75,5 +75,9 @@ Samples = Annotated[int, Whole, Parameter(validator=Number(gte=1, lte=256))]
 Seed = Annotated[int, Whole, Parameter(validator=Number(gte=0, lt=2**63))]
 OutFile = Annotated[Path, Parameter(name="--out", validator=_file_to_write)]
 OutDir = Annotated[Path, Parameter(name="--out", validator=_folder_to_write)]
+Unguided = Annotated[
+    bool,
+    Parameter(help="Sample from the latent flow alone, without guidance to the targets of the pokes."),
+]
 JsonFile = Annotated[Path, Parameter(name="--json", validator=_file_to_write)]
 Places = Annotated[list[str], Parameter(negative=(), allow_leading_hyphen=True)]

@@ -58,7 +58,8 @@ def splits(clips: Path) -> "tuple[ClipSet, ClipSet | None]":
     from ipoke.data.clips import ClipSet
 
     test = ClipSet(clips, split="test")
-    return test, ClipSet(clips, split="train") if any(row.split == "train" for row in ClipSet(clips).sources) else None
+    has_training_clips = any(row.split == "train" and row.segments for row in ClipSet(clips).sources)
+    return test, ClipSet(clips, split="train") if has_training_clips else None
 
 
 def labelled(models: list[str]) -> Iterator[tuple[str, str]]:

@@ -13,13 +13,15 @@ from ipoke.cli.terminal import err
 from ipoke.core.errors import InputError, one_line, shown
 
 COMMANDS = (use, serve, make, measure, figures)
-"""The files that hold the commands; importing them is what makes them known."""
+"""The files that hold the commands; importing them registers them."""
+OLD_OPTIONS = {"--as-drawn": "--unguided"}
+"""Names of options until 0.1, and as they are named now."""
 
 
 def main() -> None:
     """Run a command; a person's mistake is one line on standard error and exit code 2."""
     try:
-        app(sys.argv[1:], exit_on_error=False, print_error=False)
+        app([OLD_OPTIONS.get(word, word) for word in sys.argv[1:]], exit_on_error=False, print_error=False)
     except UnusedCliTokensError as error:
         left = " ".join(error.unused_tokens or [])
         _refuse(f"got {shown(left)}, which nothing takes; give an option's name before each value")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from ipoke.cli.app import USE, Count, Few, OutDir, OutFile, Places, Seed, app, check_file_to_write
+from ipoke.cli.app import USE, Count, Few, OutDir, OutFile, Places, Seed, Unguided, app, check_file_to_write
 from ipoke.cli.arguments import device_of, numbers, spare
 from ipoke.cli.terminal import err, out, progress_bar
 from ipoke.core.errors import InputError
@@ -45,7 +45,7 @@ def poke(
     samples: Count = 5,
     seed: Seed = 0,
     temperature: float = 1.0,
-    as_drawn: bool = False,
+    unguided: Unguided = False,
     model: str = "scenes-64",
     replay: Path | None = None,
 ) -> None:
@@ -62,7 +62,7 @@ def poke(
         samples: How many clips to draw.
         seed: Of all chance; sample i is the same for any number of samples and of threads.
         temperature: 1 samples what the model believes; lower is less surprising, 0 its mode.
-        as_drawn: Leave samples as the latent flow draws them, instead of pulling them until poked points arrive.
+        unguided: Sample from the latent flow alone, without guidance to the targets of the pokes.
         model: Bundled name, run directory or .safetensors file.
         replay: Session file of an earlier sampling, instead of a picture and all that goes with it.
     """
@@ -84,7 +84,7 @@ def poke(
             drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
             drags += [Poke(*numbers("--pin", text, 2), 0.0, 0.0) for text in pins or []]
             picture, loaded = read_image(image), load(model)
-            loaded.reaches &= not as_drawn
+            loaded.reaches &= not unguided
             session = start_session(
                 loaded,
                 picture,

@@ -43,8 +43,8 @@ from ipoke.sampling.still import Still
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 """Folder of the models and stills that come with the package."""
-SPREAD = "spread"
-"""Name of the fact that says how residuals spread."""
+RESIDUAL_STD = "spread"
+"""Name, in model files, of the fact that holds `PokeModel.residual_std`."""
 STILL = "still"
 """Name of the still that examples use."""
 
@@ -77,9 +77,9 @@ class PokeModel(EngineHolder):
         """Whether residuals are pulled until the poked pixels reach their targets, as `ipoke.sampling.guidance` says;
         where it is False they are left as they were drawn, as in the original. A decoder that paints says no motion to
         reach by."""
-        self.spread = 1.0
-        """Standard deviation of residuals at temperature 1, fitted to true futures by
-        `ipoke.evaluation.metrics.spread`; that of the density that was learned is 1."""
+        self.residual_std = 1.0
+        """Standard deviation of residuals at temperature 1: 1 as learned, or fitted to true futures by
+        `ipoke.evaluation.metrics.residual_std`."""
         self.decoder_precision = torch.float32
         """Of the decoder's networks when the engine samples."""
         self.autoencoder = ClipAutoencoder(recipe)
@@ -163,20 +163,24 @@ class PokeModel(EngineHolder):
             InputError: The array is not an RGB picture of at least 8 px.
         """
         networks = self.engine, self.conditions, self.latent_flow
-        return OpenPicture(image, self.recipe, *networks, self.device, reaches=self.reaches, spread=self.spread)
+        return OpenPicture(
+            image, self.recipe, *networks, self.device, reaches=self.reaches, residual_std=self.residual_std
+        )
 
     def sample_clips(
         self,
         context: Float[Tensor, "b 1 3 s s"],
         pokes: Sequence[Sequence[Poke]],
         seeds: Sequence[Sequence[int]],
+        *,
+        guidance: bool = True,
     ) -> Float[Tensor, "b n t 3 s s"]:
         """Sample clips at the model's size, as `ClipSampler`: with every still, one per seed.
 
         Raises:
             InputError: A poke is outside the still.
         """
-        return self.sample_with_motion(context, pokes, seeds)[0]
+        return self.sample_with_motion(context, pokes, seeds, guidance=guidance)[0]
 
     @torch.no_grad()
     def sample_with_motion(
@@ -184,6 +188,8 @@ class PokeModel(EngineHolder):
         context: Float[Tensor, "b 1 3 s s"],
         pokes: Sequence[Sequence[Poke]],
         seeds: Sequence[Sequence[int]],
+        *,
+        guidance: bool = True,
     ) -> tuple[Float[Tensor, "b n t 3 s s"], Float[Tensor, "b n 2 s s"] | None]:
         """Sample clips as `sample_clips`, and say where their pixels are in the last frame, px, if the decoder does.
 
@@ -200,8 +206,8 @@ class PokeModel(EngineHolder):
         for i, (asked, of_one) in enumerate(zip(pokes, seeds, strict=True)):
             here, cond = source[i : i + 1], conds[i : i + 1]
             known = [one.rows(slice(i, i + 1)) for one in of_sources]
-            gain = drawing.gain(asked, cond, here, known) if self.reaches and asked else None
-            r = self.latent_flow.residuals(list(of_one), cond, self.spread)
+            gain = drawing.gain(asked, cond, here, known) if guidance and self.reaches and asked else None
+            r = self.latent_flow.residuals(list(of_one), cond, self.residual_std)
             redraw = functools.partial(self._redrawn, of_one)
             wanted.append(Wanted(r, tuple(asked), cond, gain, here, known, self.frames, redraw=redraw))
         drawn = drawing.together(wanted)
@@ -213,7 +219,7 @@ class PokeModel(EngineHolder):
         return decoded.clip.clamp(-1, 1).unflatten(0, shape), motion
 
     def _redrawn(self, seeds: Sequence[int], row: int, times: int) -> Float[Tensor, "c h w"]:
-        return self.spread * self.latent_flow.base_noise([sample_seed(seeds[row], 0, times)])[0]
+        return self.residual_std * self.latent_flow.base_noise([sample_seed(seeds[row], 0, times)])[0]
 
     @torch.no_grad()
     def transfer(
@@ -302,16 +308,16 @@ class PokeModel(EngineHolder):
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
         """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
-        told = facts | ({SPREAD: repr(self.spread)} if self.spread != 1 else {})
+        told = facts | ({RESIDUAL_STD: repr(self.residual_std)} if self.residual_std != 1 else {})
         save_model(path, self, self.recipe, told, precision)
 
     @property
     def sha256(self) -> str:
-        """Hash of all weights and buffers and of the spread, independent of the file they came from."""
+        """Hash of all weights and buffers and of the residuals' standard deviation, independent of their file."""
         of_weights = weights_sha256(self)
-        if self.spread == 1:
+        if self.residual_std == 1:
             return of_weights
-        return hashlib.sha256(f"{of_weights} {SPREAD} {self.spread!r}".encode()).hexdigest()
+        return hashlib.sha256(f"{of_weights} {RESIDUAL_STD} {self.residual_std!r}".encode()).hexdigest()
 
 
 def load(model: str | Path, *, device: str = "cpu", precision: Precision = "float32") -> PokeModel:
@@ -346,20 +352,20 @@ def load(model: str | Path, *, device: str = "cpu", precision: Precision = "floa
         raise InputError(f"{path}: its latent flow has seen no data yet; finish its training, or restore the file")
     loaded.decoder_precision = torch.bfloat16 if precision == "bfloat16" else torch.float32
     loaded.facts = facts_from_metadata(metadata)
-    loaded.spread = _spread(loaded.facts.get(SPREAD, "1"), path)
+    loaded.residual_std = _residual_std(loaded.facts.get(RESIDUAL_STD, "1"), path)
     return loaded.eval().requires_grad_(False).to(device)
 
 
-def _spread(text: str, path: Path) -> float:
+def _residual_std(text: str, path: Path) -> float:
     try:
-        spread = float(text)
+        residual_std = float(text)
     except ValueError:
-        spread = math.nan
-    if not 0 < spread < 10:
+        residual_std = math.nan
+    if not 0 < residual_std < 10:
         raise InputError(
-            f"{path}: {SPREAD}: got {shown(text)}, expected a number above 0 and below 10; restore the file"
+            f"{path}: {RESIDUAL_STD}: got {shown(text)}, expected a number above 0 and below 10; restore the file"
         )
-    return spread
+    return residual_std
 
 
 def coupling_weights(model: PokeModel) -> Iterator[str]:

@@ -84,13 +84,13 @@ class OpenPicture:
         device: torch.device,
         *,
         reaches: bool,
-        spread: float,
+        residual_std: float,
     ) -> None:
         self.still = Still(image, recipe.clip.size)
         self._recipe, self._engine, self._conditions, self._latent_flow = recipe, engine, conditions, latent_flow
         self.drawing = Drawing(engine, latent_flow, recipe.clip.frames)
         self._source = self.still.source.to(device)
-        self._reaches, self._spread = reaches, spread
+        self._reaches, self._residual_std = reaches, residual_std
         self._features: Tensor | None = None
         self._modulations: list[Modulation] | None = None
         self._drawn: tuple[Asked, Drawn] | None = None
@@ -185,7 +185,7 @@ class OpenPicture:
         return start._replace(gain=self._gain[1])
 
     def _residuals(self, asked: Asked, residuals: Sequence[Residual]) -> Float[Tensor, "n c h w"]:
-        return asked.temperature * draw_residuals(self._latent_flow, residuals, self._spread)
+        return asked.temperature * draw_residuals(self._latent_flow, residuals, self._residual_std)
 
     def _redrawn(self, asked: Asked, row: int, times: int) -> Float[Tensor, "c h w"] | None:
         anew = drawn_anew(asked.residuals[row], times)

@@ -45,14 +45,14 @@ def plain_terms(seed: int, samples: int) -> list[Terms]:
 
 
 def draw_residuals(
-    latent_flow: LatentFlow, residuals: Sequence[Residual], spread: float = 1.0
+    latent_flow: LatentFlow, residuals: Sequence[Residual], residual_std: float = 1.0
 ) -> Float[Tensor, "n c h w"]:
     """Draw residuals by their terms, float32 on the CPU; whatever the weights, each is normal.
 
     Args:
         latent_flow: Of the model.
         residuals: One row each.
-        spread: Standard deviation of those that are drawn; one that is given stays as it is.
+        residual_std: Standard deviation of those that are drawn; one that is given stays as it is.
 
     Raises:
         InputError: One that is given is of another size than the model's, or not finite.
@@ -68,7 +68,7 @@ def draw_residuals(
         if not length > 0:
             raise ValueError("residual: got no terms of any weight, expected at least one")
         noise = latent_flow.base_noise([sample_seed(*term[:2], term.draw) for term in terms])
-        rows.append(torch.einsum("k,kchw->chw", (spread * weights / length).to(noise.dtype), noise))
+        rows.append(torch.einsum("k,kchw->chw", (residual_std * weights / length).to(noise.dtype), noise))
     return torch.stack(rows)
 
 

@@ -106,7 +106,7 @@ def _shell(model_name: str, question: Question, name: str, seed: int, samples: i
         words += ["--pin", place] if poke.is_pin else ["--poke", f"{place},{_exact(poke.dx)},{_exact(poke.dy)}"]
     words += ["--samples", str(samples), "--seed", str(seed), "--model", model_name]
     words += ["--temperature", _exact(question.temperature)] if question.temperature != 1 else []
-    words += [] if question.reaches else ["--as-drawn"]
+    words += [] if question.reaches else ["--unguided"]
     return shlex.join([*words, "--out", "clips.webp"])
 
 

@@ -3,7 +3,9 @@ import sys
 
 import pytest
 
+import tiny
 from commands import files, is_one_line
+from ipoke.scenes import write_scenes
 
 NAMES = ("samples", "transfer", "sensitivity", "control-error", "ambiguity")
 FEW = {
@@ -43,6 +45,27 @@ def test_a_figure_is_pictures_and_numbers(ipoke, tmp_path, model_file, clip_set,
     assert (record["figure"], record["seed"], record["split"]) == (name, 2, "train")
     assert record["models"][0]["name"] == "tiny-64"
     assert all(len(model["sha256"]) == 64 for model in record["models"])
+
+
+def test_the_test_split_is_enough(ipoke, tmp_path, model_file):
+    clips = tmp_path / "clips"
+    write_scenes(
+        clips, clips=2, size=64, seed=1, workers=1, frames=tiny.FRAMES, test_fraction=1.0, progress=lambda *_: None
+    )
+    answer = ipoke("figure", "samples", model_file, clips, *FEW["samples"], "--out", tmp_path / "figure")
+    assert (answer.code, answer.err) == (0, "")
+    words = ("--model", "copy-x0", "--out", tmp_path / "errors")
+    assert ipoke("figure", "control-error", model_file, clips, *words).code == 0
+    assert is_one_line(
+        ipoke("figure", "samples", "nearest-clip", clips, "--out", tmp_path / "none"), "no clips of the train split"
+    )
+
+
+@pytest.mark.parametrize("flags", [[], ["--unguided"], ["--as-drawn"]])
+def test_a_figure_says_whether_samples_were_guided(ipoke, tmp_path, model_file, clip_set, flags):
+    words = ("--split", "train", "--most", 1, "--samples", 1, "--out", tmp_path)
+    assert ipoke("figure", "samples", model_file, clip_set, *words, *flags).code == 0
+    assert json.loads((tmp_path / "samples.json").read_text())["settings"]["guidance"] is not bool(flags)
 
 
 def test_mistakes_are_one_line(ipoke, tmp_path, model_file, clip_set, monkeypatch):

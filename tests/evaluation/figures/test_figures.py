@@ -14,7 +14,7 @@ from ipoke.core.pixels import clip_from_frames
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import read_image
 from ipoke.data.poke import Poke
-from ipoke.evaluation.figures import ambiguity, asking, control_error, sensitivity, transfer
+from ipoke.evaluation.figures import ambiguity, control_error, sensitivity, transfer
 from ipoke.evaluation.figures.samples import draw_samples
 from ipoke.evaluation.metrics.statistics import Estimate
 from ipoke.networks.autoencoder.perceptual import WEIGHTS_VARIABLE
@@ -76,28 +76,6 @@ def told(path):
     for metric in record["metrics"].values():
         assert metric.keys() == {"value", "low", "high", "n", "unit", "reason"}
     return record
-
-
-class TestAsking:
-    def test_the_answer_does_not_depend_on_the_batch(self, monkeypatch):
-        true, pokes = CLIPS.clip(0), [[Poke(28, 28, 5, 2)], [Poke(28, 28, -3, 4)]]
-        seeds = [[1, 2, 3], [4, 5, 6]]
-        model = tiny.tiny_model()
-        whole = asking.sampled_frames(model, true, pokes, seeds)
-        assert whole.shape == (2, 3, tiny.FRAMES + 1, 64, 64, 3)
-        assert (whole[:, :, 0] == true[0]).all()
-        monkeypatch.setattr(asking, "BATCH", 2)
-        again = asking.sampled_frames(model, true, pokes, seeds)
-        assert np.abs(whole.astype(int) - again).max() <= 1
-
-    def test_a_clip_that_is_not_there_is_named(self):
-        with pytest.raises(InputError, match="got 3, expected 0 to 2"):
-            asking.choose_questions(CLIPS, numbers=[3], most=1, seed=0)
-
-    def test_clips_of_another_size_are_refused(self):
-        longer = cast(ClipSet, tiny.MovingSquares(1, frames=5))
-        with pytest.raises(InputError, match="5 frames"):
-            asking.check_fit(Mover(), longer)
 
 
 class TestSensitivity:
@@ -168,8 +146,8 @@ class TestAmbiguity:
 
     def test_mean_and_unbiased_spread(self):
         errors = np.array([[0.0, 1.0], [2.0, 1.0], [4.0, 1.0]])
-        assert ambiguity.mean_and_spread(errors) == pytest.approx((1.5, 1.0))
-        assert ambiguity.mean_and_spread(errors[:1]) == (0.5, 0.0)
+        assert ambiguity.mean_and_std(errors) == pytest.approx((1.5, 1.0))
+        assert ambiguity.mean_and_std(errors[:1]) == (0.5, 0.0)
 
     def test_pixels_are_compared_in_minus_one_to_one(self):
         true = np.zeros((3, 4, 4, 3), np.uint8)

@@ -13,8 +13,8 @@ from ipoke.evaluation.metrics.calibration import (
     moving_points,
     rank_flatness,
     rank_histogram,
-    spread_and_error,
     spread_error_ratio,
+    variance_and_squared_error,
 )
 
 POINTS = 4000
@@ -188,7 +188,7 @@ def test_background_is_left_out_by_where_samples_and_truths_go():
 
 @pytest.mark.parametrize("n", [2, 5, 20])
 def test_spread_matches_error_where_calibrated_at_any_number_of_samples(n):
-    spread, error = spread_and_error(*clouds(n, 2))
+    spread, error = variance_and_squared_error(*clouds(n, 2))
     assert spread / error == pytest.approx(1, abs=0.05)
     # Without (n + 1) / n, five samples would look over-confident by a tenth: the tolerance tells that apart.
     assert n != 5 or spread * n / (n + 1) / error < 0.9
@@ -196,7 +196,7 @@ def test_spread_matches_error_where_calibrated_at_any_number_of_samples(n):
 
 @pytest.mark.parametrize("law", [{"spread": 0.5}, {"spread": 2}, {"shift": 1}])
 def test_the_spread_error_ratio_shows_what_is_wrong(law):
-    figures = [spread_and_error(*clouds(5, 2, seed=seed, points=200, **law)) for seed in range(40)]
+    figures = [variance_and_squared_error(*clouds(5, 2, seed=seed, points=200, **law)) for seed in range(40)]
     ratio = spread_error_ratio(*np.array(figures).T)
     claimed = law.get("spread", 1) ** 2
     wanted = math.sqrt(claimed * 1.2 / (claimed / 5 + 1 + law.get("shift", 0) ** 2))
@@ -209,7 +209,7 @@ def test_the_spread_error_ratio_shows_what_is_wrong(law):
 
 def test_the_ratio_is_of_means_and_copies_have_none():
     assert spread_error_ratio([1.0, 7.0], [4.0, 28.0]).value == pytest.approx(0.5)
-    assert spread_and_error(np.zeros((4, 2, 2)), np.ones((1, 2, 2))) == (0, 2)
+    assert variance_and_squared_error(np.zeros((4, 2, 2)), np.ones((1, 2, 2))) == (0, 2)
     assert spread_error_ratio([0.0], [2.0]).value == 0
     assert spread_error_ratio([1.0], [0.0]).value is None
 
@@ -296,7 +296,7 @@ def test_clouds_that_do_not_match_are_refused():
         with pytest.raises(ValueError, match="clouds"):
             energy_score(samples, truths)
     with pytest.raises(ValueError, match="at least 2"):
-        spread_and_error(cloud[:1], cloud)
+        variance_and_squared_error(cloud[:1], cloud)
     with pytest.raises(ValueError, match="not finite"):
         energy_score(cloud + np.nan, cloud)
     with pytest.raises(ValueError, match="level"):

@@ -3,7 +3,14 @@ import pytest
 
 from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
-from ipoke.evaluation.metrics.questions import MOST_POKES, PIN_DISTANCE_PX, draw_question, is_simulated, questions_of
+from ipoke.evaluation.metrics.questions import (
+    MOST_POKES,
+    PIN_DISTANCE_PX,
+    choose_questions,
+    draw_question,
+    is_simulated,
+    questions_of,
+)
 from ipoke.scenes import write_scenes
 from tiny import MovingSquares, clip_set
 
@@ -82,3 +89,9 @@ def test_a_set_with_stored_questions_can_be_made_longer(scenes):
     assert count == 7
     with pytest.raises(InputError, match="questions about another set"):
         questions_of(ClipSet(scenes.folder, split="test"), seed=6, most=2)
+
+
+def test_questions_about_chosen_clips():
+    assert [question.clip for question in choose_questions(clip_set(), numbers=[2, 0], most=1, seed=0)] == [2, 0]
+    with pytest.raises(InputError, match="got 9, expected 0 to 5"):
+        choose_questions(clip_set(), numbers=[9], most=1, seed=0)

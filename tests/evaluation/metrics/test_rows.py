@@ -18,6 +18,13 @@ def test_rows_are_there_again(tmp_path):
     assert read_rows(tmp_path / "rows.jsonl") == rows.by_clip
 
 
+def test_rows_of_version_0_1_are_continued(tmp_path):
+    Rows(tmp_path / "rows.jsonl", FACTS | {"reaches": True}).add({1: {"figures": {}}})
+    assert Rows(tmp_path / "rows.jsonl", FACTS | {"guidance": True}).by_clip == {1: {"figures": {}}}
+    with pytest.raises(InputError, match="measured with guidance True, not False"):
+        Rows(tmp_path / "rows.jsonl", FACTS | {"guidance": False})
+
+
 @pytest.mark.parametrize("cut", range(1, 20))
 def test_a_kill_costs_the_row_that_was_being_written(tmp_path, cut):
     file = tmp_path / "rows.jsonl"

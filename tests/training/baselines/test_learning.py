@@ -4,7 +4,8 @@ import torch
 from ipoke.core.pixels import clip_from_frames
 from ipoke.data.batches import evaluation_item
 from ipoke.networks.autoencoder.perceptual import WEIGHTS_VARIABLE
-from ipoke.training.baselines.samplers import load_baseline, load_sampler
+from ipoke.training.baselines.copy_source import CopySource
+from ipoke.training.baselines.samplers import load_baseline
 from ipoke.training.train import train
 from tiny import Silent, clip_set, tiny_recipe
 
@@ -25,7 +26,7 @@ def test_a_baseline_learns_to_move_squares(method, tmp_path, monkeypatch):
     train(clips, recipe, tmp_path, reporter=Silent())
     items = [evaluation_item(clips, index, recipe.pokes, seed=1) for index in range(2)]
     truth, pokes = torch.stack([clip_from_frames(item.frames) for item in items]), [item.pokes for item in items]
-    baseline, copy = load_baseline(tmp_path), load_sampler("copy-x0", clips)
+    baseline, copy = load_baseline(tmp_path), CopySource(clips.size, clips.frames)
     given = baseline.context
     errors = [
         (sampler.sample_clips(still, pokes, [[7], [7]])[:, 0, given - 1 :] - truth[:, given:]).square().mean()

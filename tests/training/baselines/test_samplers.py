@@ -5,11 +5,12 @@ from answers import DRAG, assert_alike, context, frozen
 from ipoke.core.errors import InputError
 from ipoke.core.runs import read_tensors, write_tensors
 from ipoke.sampling.model import PokeModel, load
+from ipoke.scenes import write_scenes
 from ipoke.training.baselines.copy_source import CopySource
 from ipoke.training.baselines.methods import METHODS
 from ipoke.training.baselines.nearest_clip import NearestClip
 from ipoke.training.baselines.samplers import load_baseline, load_sampler
-from tiny import clip_set, tiny_model
+from tiny import FRAMES, tiny_model
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -38,15 +39,24 @@ def test_a_baseline_is_no_model_and_a_model_no_baseline(tmp_path):
     assert isinstance(load_sampler(tmp_path / "model.safetensors", None), PokeModel)
 
 
-def test_trivial_answers_are_known_by_name():
-    copy, nearest = (load_sampler(name, clip_set()) for name in ("copy-x0", "nearest-clip"))
+def test_trivial_answers_are_known_by_name(clip_set):
+    copy, nearest = (load_sampler(name, clip_set) for name in ("copy-x0", "nearest-clip"))
     assert isinstance(copy, CopySource)
     assert isinstance(nearest, NearestClip)
     assert (copy.size, copy.frames) == (nearest.size, nearest.frames) == (64, 4)
-    with pytest.raises(InputError, match="copy-x0: got no training clips"):
+    with pytest.raises(InputError, match="copy-x0: got no prepared set"):
         load_sampler("copy-x0", None)
     with pytest.raises(InputError, match="model: got 'copy-x1'"):
-        load_sampler("copy-x1", clip_set())
+        load_sampler("copy-x1", clip_set)
+
+
+def test_a_set_without_training_clips_is_enough_unless_they_are_retrieved(tmp_path):
+    write_scenes(
+        tmp_path, clips=2, size=64, seed=1, workers=1, frames=FRAMES, test_fraction=1.0, progress=lambda *_: None
+    )
+    assert load_sampler("copy-x0", tmp_path).frames == FRAMES
+    with pytest.raises(InputError, match="no clips of the train split"):
+        load_sampler("nearest-clip", tmp_path)
 
 
 @pytest.mark.parametrize(

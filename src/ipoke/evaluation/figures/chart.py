@@ -1,4 +1,4 @@
-"""Charts with axes, by matplotlib, which is only needed here."""
+"""Charts with axes, by matplotlib, which no other module needs."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#888888"
-"""Told apart by colour-blind people too (Okabe and Ito 2008)."""
+"""Distinct for colour-blind readers too (Okabe and Ito 2008)."""
 DPI = 160
 
 
 def require_matplotlib() -> None:
-    """See before long work whether its chart can be drawn.
+    """Check, before long work, that its chart can be drawn.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -29,7 +29,7 @@ def require_matplotlib() -> None:
 
 
 def blank_chart(width: float, height: float) -> "Figure":
-    """Begin a chart of that many inches."""
+    """Create an empty chart; sizes in inches."""
     require_matplotlib()
     from matplotlib.figure import Figure
 
@@ -37,13 +37,13 @@ def blank_chart(width: float, height: float) -> "Figure":
 
 
 def write_chart(path: Path, chart: "Figure") -> None:
-    """Draw a chart to a PNG file, which appears whole or not at all."""
+    """Render a chart to a PNG file, written atomically."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.text import Text
 
     for text in chart.findobj():
         if isinstance(text, Text):
-            # Names of models and folders are shown as they are, not read as formulas.
+            # Names of models and folders are plain text, not formulas.
             text.set(parse_math=False, text="\n".join(map(printable, text.get_text().split("\n"))))
     canvas = FigureCanvasAgg(chart)
     canvas.draw()

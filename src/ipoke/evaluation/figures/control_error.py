@@ -1,4 +1,4 @@
-"""Fig. 8 of the paper: how far from its target the poked point ends, clip by clip, for one or several samplers."""
+"""Fig. 8 of the paper: distance of the poked point from its target, clip by clip, for one or several samplers."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -10,19 +10,21 @@ from jaxtyping import Float
 
 from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
-from ipoke.evaluation.figures.asking import check_fit, choose_questions, sampled_frames
 from ipoke.evaluation.figures.chart import BLUE, GREY, blank_chart, require_matplotlib, write_chart
 from ipoke.evaluation.figures.record import Made, write_record
-from ipoke.evaluation.metrics.answer import measured_field, seeds_of
+from ipoke.evaluation.metrics.answer import measured_displacement
 from ipoke.evaluation.metrics.motion import poke_response
+from ipoke.evaluation.metrics.questions import choose_questions
+from ipoke.evaluation.metrics.sampler_calls import check_size, sample_frames, sample_seeds
 from ipoke.evaluation.metrics.statistics import estimate, paired_difference
 from ipoke.sampling.clip_sampler import ClipSampler
 
 OUTLIER_Z = 3.0
 """Standard deviations from the mean at which the original's plots drop a clip."""
-LEAST_ASKED_PX = 1.0
+LEAST_POKE_PX = 1.0
+"""Clips with a shorter first poke are skipped."""
 TRUE, STILL = "true clip", "standing still"
-"""What is drawn beside the samplers: what measuring itself adds, and what doing nothing costs."""
+"""References beside the samplers: the error of the measurement itself, and the length of the poke."""
 
 
 def draw_control_error(
@@ -33,37 +35,43 @@ def draw_control_error(
     most: int = 200,
     drop_outliers: bool = False,
     seed: int = 0,
+    guidance: bool = True,
     progress: Callable[[int, int], None],
 ) -> Made:
-    """Write violins of the control error of samplers, by the names that the chart shall show, and numbers.
+    """Write violins of the control error of samplers, labelled by the keys of ``samplers``, and numbers.
 
-    The control error is the distance, in the last frame, of the poked point from where it was asked to be, px. The
-    point is followed from frame to frame; on simulated clips the target is exact, elsewhere it is read off the true
-    clip's optical flow. One poke and one sample per clip, as in the original. Nothing is left out unless
-    ``drop_outliers``: then of each violin the clips at 3 standard deviations or more, the original's rule.
+    The control error is the distance of the poked point from its target in the last frame, at least 0, px. The point is
+    tracked by optical flow from frame to frame. Its target is exact on simulated clips, and read off the true clip's
+    optical flow on others. One poke and one sample per clip, as in the original. ``drop_outliers`` drops from each
+    violin the clips at 3 standard deviations or more, as the original does.
+
+    Differs from the original, which compares keypoints that a pose estimator finds.
 
     Raises:
-        InputError: Clips of another size than a sampler's, none that can be poked, or a name that is taken.
+        InputError: Clips of another size than a sampler's, none with motion to poke, or a label that is a reference's.
     """
     require_matplotlib()
     for name, sampler in samplers.items():
-        check_fit(sampler, clips)
+        check_size(sampler, clips)
         if name in (TRUE, STILL):
             raise InputError(f"--model: got {name!r}, which names a reference; rename the file")
     questions = choose_questions(clips, numbers=None, most=most, seed=seed)
-    questions = [one for one in questions if math.hypot(*one.pokes[0][2:]) >= LEAST_ASKED_PX]
+    questions = [one for one in questions if math.hypot(*one.pokes[0][2:]) >= LEAST_POKE_PX]
     rows: list[dict[str, Any]] = []
     progress(0, len(questions))
     for done, question in enumerate(questions, 1):
         true, pokes = clips.clip(question.clip), question.first_pokes()
-        poke, seeds = pokes[0], seeds_of(seed, question.clip, 1)
-        errors = {
-            name: poke_response(measured_field(sampled_frames(sampler, true, [pokes], [seeds])[0, 0]), poke)
+        poke, seeds = pokes[0], sample_seeds(seed, question.clip, 1)
+        shown = {
+            name: sample_frames(sampler, true, [pokes], [seeds], guidance=guidance)[0, 0]
             for name, sampler in samplers.items()
         }
-        errors[TRUE] = poke_response(measured_field(true), poke)
-        told = {name: error.endpoint_error_px for name, error in errors.items()} | {STILL: math.hypot(poke.dx, poke.dy)}
-        rows.append({"clip": question.clip, "poke": list(question.pokes[0]), "control_error_px": told})
+        shown[TRUE] = true
+        errors = {
+            name: poke_response(measured_displacement(clip), poke).endpoint_error_px for name, clip in shown.items()
+        }
+        errors[STILL] = math.hypot(poke.dx, poke.dy)
+        rows.append({"clip": question.clip, "poke": list(question.pokes[0]), "control_error_px": errors})
         progress(done, len(questions))
     by_name = {name: np.array([row["control_error_px"][name] for row in rows]) for name in (*samplers, TRUE, STILL)}
     kept = {name: without_outliers(errors) if drop_outliers else errors for name, errors in by_name.items()}
@@ -78,6 +86,7 @@ def draw_control_error(
         "most": most,
         "samples": 1,
         "pokes": 1,
+        "guidance": guidance,
         "drop_outliers": drop_outliers,
         "clips_measured": len(rows),
         "names": list(samplers),
@@ -97,7 +106,7 @@ def draw_control_error(
 
 
 def without_outliers(errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]:
-    """Drop what lies 3 standard deviations or more from the mean, as the original's plots do.
+    """Drop errors at 3 standard deviations or more from the mean, as the original's plots do.
 
     >>> without_outliers(np.array([1.0] * 20 + [50.0])).max()
     np.float64(1.0)

@@ -1,4 +1,4 @@
-"""Panels, words and colours of a figure, as pixels."""
+"""Panels, text and colours of a figure, as pixels."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,19 @@ from ipoke.sampling.render import LEAST_SIDE, draw_pokes, draw_targets, enlarged
 
 INK = (40, 40, 40)
 FOUND = (0, 114, 178)
-"""Where a point was found to be; asked places are `ipoke.sampling.render.ARROW`."""
+"""Colour of measured points; targets have `ipoke.sampling.render.ARROW`."""
 TEXT_PX = 15
+"""Height of text."""
 MARGIN = 12
+"""Space between and around panels, px."""
 ARROW_EVERY, ARROW_LEAST = 8, 1.0
-"""Places between the arrows on an optical-flow map, and the displacement from which one is drawn, px of the clip."""
+"""Spacing of the arrows on an optical-flow map, and the least displacement with an arrow, px of the clip."""
 COLUMNS = 6
 """Frames of a film strip."""
 
 
 def words(text: str, width: int, height: int, *, size: int = TEXT_PX, left: bool = False) -> UInt8[np.ndarray, "h w 3"]:
-    """Write text, of several lines perhaps, in the middle of a white panel or at its left."""
+    """Write text of one or more lines on a white panel, centred or at its left."""
     panel = Image.new("RGB", (width, height), "white")
     place, anchor = ((0, height / 2), "lm") if left else ((width / 2, height / 2), "mm")
     font = ImageFont.load_default(size)
@@ -32,7 +34,7 @@ def words(text: str, width: int, height: int, *, size: int = TEXT_PX, left: bool
 
 
 def beside(parts: Sequence[UInt8[np.ndarray, "_ _ 3"]], gap: int = MARGIN) -> UInt8[np.ndarray, "h w 3"]:
-    """Set panels side by side on white, their tops in line."""
+    """Place panels side by side on white, tops aligned."""
     height, width = max(part.shape[0] for part in parts), sum(part.shape[1] + gap for part in parts) - gap
     sheet, left = np.full((height, width, 3), 255, np.uint8), 0
     for part in parts:
@@ -42,24 +44,24 @@ def beside(parts: Sequence[UInt8[np.ndarray, "_ _ 3"]], gap: int = MARGIN) -> UI
 
 
 def below(parts: Sequence[UInt8[np.ndarray, "_ _ 3"]], gap: int = MARGIN) -> UInt8[np.ndarray, "h w 3"]:
-    """Set panels below each other on white, their left sides in line."""
+    """Place panels below each other on white, left sides aligned."""
     return beside([part.transpose(1, 0, 2) for part in parts], gap).transpose(1, 0, 2)
 
 
 def framed(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Leave a white margin around a figure."""
+    """Add a white margin around a figure."""
     return np.pad(picture, ((MARGIN, MARGIN), (MARGIN, MARGIN), (0, 0)), constant_values=255)
 
 
 def panel_factor(size: int) -> int:
-    """Choose the whole factor by which the panels of a strip are enlarged."""
+    """Choose the integer factor that enlarges the panels of a strip."""
     return max(1, round(LEAST_SIDE / 2 / size))
 
 
 def strip(
     clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]
 ) -> tuple[UInt8[np.ndarray, "h w 3"], UInt8[np.ndarray, "h2 w 3"]]:
-    """Lay a clip out in time, with the numbers of the frames that are shown as a line to go above it."""
+    """Lay out a clip in time; return the row of frames, and a row of frame numbers to place above it."""
     shown = np.unique(np.linspace(0, len(clip) - 1, min(COLUMNS, len(clip))).round().astype(int))
     row = film_strip(clip[None, shown], pokes, columns=len(shown))
     side = row.shape[0]
@@ -68,25 +70,25 @@ def strip(
 
 
 def first_panel(frame: UInt8[np.ndarray, "s s 3"], pokes: Sequence[Poke]) -> UInt8[np.ndarray, "h w 3"]:
-    """Show a still, enlarged, with the arrows of its pokes."""
+    """Draw a still, enlarged, with the arrows of its pokes."""
     factor = panel_factor(len(frame))
     return draw_pokes(enlarged(frame[None], factor)[0], pokes, factor)
 
 
 def last_panel(frame: UInt8[np.ndarray, "s s 3"], pokes: Sequence[Poke]) -> UInt8[np.ndarray, "h w 3"]:
-    """Show a last frame, enlarged, with a dot where each poked point was asked to end."""
+    """Draw a last frame, enlarged, with a dot at the target of each poke."""
     factor = panel_factor(len(frame))
     return draw_targets(enlarged(frame[None], factor)[0], pokes, factor)
 
 
 def largest_length(fields: Sequence[Float32[np.ndarray, "2 s s"]]) -> float:
-    """Choose one scale for optical-flow maps, whole px: hardly a place of any of them moves further."""
+    """Choose one scale for several optical-flow maps: their 99.5th percentile, whole px."""
     lengths = np.stack([np.hypot(field[0], field[1]) for field in fields])
     return float(max(1, np.ceil(np.percentile(lengths, 99.5))))
 
 
 def displacement_panel(field: Float32[np.ndarray, "2 s s"], largest: float) -> UInt8[np.ndarray, "h w 3"]:
-    """Show an optical-flow map in colours, with arrows true to scale, so that it is told without colours too."""
+    """Draw an optical-flow map in colours, with arrows to scale, so that it reads without colours too."""
     size = field.shape[1]
     factor = panel_factor(size)
     colours = cv2.resize(to_colour(field, largest), None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
@@ -101,7 +103,7 @@ def displacement_panel(field: Float32[np.ndarray, "2 s s"], largest: float) -> U
 
 
 def legend(largest: float, side: int) -> UInt8[np.ndarray, "h w 3"]:
-    """Explain the colours of optical-flow maps: a wheel whose rim is the largest length."""
+    """Draw the legend of optical-flow maps: a colour wheel whose rim is the largest length."""
     radius = side // 2 - 2
     y, x = np.mgrid[-radius : radius + 1, -radius : radius + 1].astype(np.float32)
     wheel = to_colour(np.stack([x, y]), radius)

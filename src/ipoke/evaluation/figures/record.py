@@ -1,4 +1,4 @@
-"""The numbers that go with a figure."""
+"""The numbers of a figure, as JSON."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from ipoke.sampling.clip_sampler import ClipSampler
 
 
 class Made(NamedTuple):
-    """What a figure consists of."""
+    """Files and numbers of a figure."""
 
     files: list[Path]
     metrics: dict[str, Estimate]
@@ -29,7 +29,7 @@ def write_record(
     metrics: Mapping[str, Estimate],
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a figure's numbers as JSON, with all that decides them; ``rows`` are those of single clips."""
+    """Write the numbers of a figure as JSON, with everything that decides them; ``rows`` holds one entry per clip."""
     record = {
         "format": "ipoke-figure-1",
         "figure": figure,

@@ -1,4 +1,4 @@
-"""Figures of a report and of a table: whether samples are spread as true futures are, and how methods compare."""
+"""Figures of a report (calibration, rank histograms) and of a table (methods compared)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,24 +17,25 @@ if TYPE_CHECKING:
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 MOST_BARS = 11
-"""Bars of a rank histogram; neighbouring ranks are joined until there are no more."""
+"""Most bars of a rank histogram; neighbouring ranks are joined."""
 MOST_POINTS = 24
-"""Keypoints that get a histogram of their own, those that move most often first."""
+"""Most keypoints with a histogram of their own, those that move most often first."""
 
 
 def draw_report(report: Report, out: Path) -> list[Path]:
-    """Draw calibration.png and, where points have names, ranks.png.
+    """Draw calibration.png and, if points have names, ranks.png.
 
     Raises:
         InputError: matplotlib is not installed.
     """
     if report.metrics["energy_score"].value is None:
         return []
-    spread = report.metrics["coverage_50"].value is not None
-    chart = blank_chart(11 if spread else 4.5, 3.6)
-    panels = chart.subplots(1, 3 if spread else 1, squeeze=False, width_ratios=[1.1, 0.9, 1.3] if spread else [1])[0]
+    is_stochastic = report.metrics["coverage_50"].value is not None
+    chart = blank_chart(11 if is_stochastic else 4.5, 3.6)
+    widths = [1.1, 0.9, 1.3] if is_stochastic else [1]
+    panels = chart.subplots(1, len(widths), squeeze=False, width_ratios=widths)[0]
     _draw_scores(panels[0], report)
-    if spread:
+    if is_stochastic:
         _draw_coverage(panels[1], report)
         counts = np.sum(list(report.ranks.values()), axis=0)
         _histogram(panels[2], counts)
@@ -47,7 +48,7 @@ def draw_report(report: Report, out: Path) -> list[Path]:
 
 
 def draw_table(which: TableNumber, reports: Mapping[str, Report], out: Path) -> list[Path]:
-    """Draw table.png: the value of every method with its interval, one panel per column of the table.
+    """Draw table.png: the value of each method with its interval, one panel per column of the table.
 
     Raises:
         InputError: matplotlib is not installed.
@@ -80,9 +81,9 @@ def draw_table(which: TableNumber, reports: Mapping[str, Report], out: Path) -> 
 
 
 def _draw_scores(panel: "Axes", report: Report) -> None:
-    """Draw the energy score between that of standing still and that of true futures."""
+    """Draw the energy score between those of the still picture and of true futures."""
     labels = {
-        "energy_score_copy": "standing still",
+        "energy_score_copy": "still picture",
         "energy_score": report.facts["model"],
         "energy_score_oracle": "true futures",
     }
@@ -94,7 +95,7 @@ def _draw_scores(panel: "Axes", report: Report) -> None:
 
 
 def _draw_coverage(panel: "Axes", report: Report) -> None:
-    """Draw how much of the truth lies within the samples, and how much should."""
+    """Draw the coverage of true ends by the samples, beside calibrated coverage."""
     levels = (50, 90)
     covered = [report.metrics[f"coverage_{level}"] for level in levels]
     _bars(panel, covered, [f"central {level} %" for level in levels], [BLUE, BLUE])
@@ -106,7 +107,7 @@ def _draw_coverage(panel: "Axes", report: Report) -> None:
 
 
 def _draw_points(report: Report, path: Path) -> list[Path]:
-    """Draw the ranks of every keypoint in a panel of its own."""
+    """Draw a rank histogram per keypoint."""
     names = sorted((name for name in report.ranks if name != "grid"), key=lambda name: -sum(report.ranks[name]))
     names = names[:MOST_POINTS]
     if not names:
@@ -144,7 +145,7 @@ def _histogram(panel: "Axes", counts: Int[np.ndarray, " ranks"]) -> None:
 
 
 def joined(counts: Int[np.ndarray, " ranks"]) -> Float[np.ndarray, " bars"]:
-    """Join neighbouring ranks, equally many in each bar, and give their frequency against a flat histogram.
+    """Join neighbouring ranks, equally many per bar; return frequencies relative to a flat histogram.
 
     >>> joined(np.array([2] * 11 + [1] * 11)).tolist()[:6]
     [1.3333333333333333, 1.3333333333333333, 1.3333333333333333, 1.3333333333333333, 1.3333333333333333, 1.0]

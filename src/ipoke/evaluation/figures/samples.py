@@ -1,4 +1,4 @@
-"""Figs. 3 to 5 of the paper: what a sampler thinks could happen after a poke, beside what did."""
+"""Figs. 3 to 5 of the paper: samples for one poke beside the true clip."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +9,6 @@ from jaxtyping import Float32, UInt8
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
 from ipoke.data.poke import Poke
-from ipoke.evaluation.figures.asking import check_fit, choose_questions, sampled_frames
 from ipoke.evaluation.figures.drawing import (
     below,
     beside,
@@ -23,12 +22,17 @@ from ipoke.evaluation.figures.drawing import (
     words,
 )
 from ipoke.evaluation.figures.record import Made, write_record
-from ipoke.evaluation.metrics.answer import measured_field, seeds_of
+from ipoke.evaluation.metrics.answer import measured_displacement
 from ipoke.evaluation.metrics.motion import poke_response
+from ipoke.evaluation.metrics.questions import choose_questions
+from ipoke.evaluation.metrics.sampler_calls import check_size, sample_frames, sample_seeds
 from ipoke.evaluation.metrics.statistics import estimate
 from ipoke.sampling.clip_sampler import ClipSampler
 
 LABEL_PX = 100
+"""Width of the labels left of film strips."""
+MOVING_PX = 1.0
+"""Pixels that move further in the true clip or a sample count for the sample diversity."""
 
 
 def draw_samples(
@@ -40,35 +44,37 @@ def draw_samples(
     numbers: Sequence[int] | None = None,
     most: int = 6,
     seed: int = 0,
+    guidance: bool = True,
     progress: Callable[[int, int], None],
 ) -> Made:
-    """Write a film strip per clip (the true one, then samples, with their displacements), a grid of all, and numbers.
+    """Write a film strip per clip (true clip, then samples, with their displacements), a grid of all, and numbers.
 
     Raises:
-        InputError: Clips of another size than the sampler's, or none that can be poked.
+        InputError: Clips of another size than the sampler's, or none with motion to poke.
     """
-    check_fit(sampler, clips)
+    check_size(sampler, clips)
     questions = choose_questions(clips, numbers=numbers, most=most, seed=seed)
     files, grid_clips, grid_fields, grid_pokes, rows = [], [], [], [], []
     progress(0, len(questions))
     for done, question in enumerate(questions, 1):
         pokes, true = question.first_pokes(), clips.clip(question.clip)
-        drawn = sampled_frames(sampler, true, [pokes], [seeds_of(seed, question.clip, samples)])[0]
+        seeds = sample_seeds(seed, question.clip, samples)
+        drawn = sample_frames(sampler, true, [pokes], [seeds], guidance=guidance)[0]
         shown = np.concatenate([true[None], drawn])
-        fields = [measured_field(clip) for clip in shown]
+        fields = [measured_displacement(clip) for clip in shown]
         files.append(out / f"samples-clip-{question.clip:05d}.png")
         titles = ["true clip", *(f"sample {number}" for number in range(1, samples + 1))]
         write_png(files[-1], strips_with_displacements(shown, fields, [pokes] * len(shown), titles))
         responses = [poke_response(field, pokes[0]) for field in fields]
-        spread = np.stack(fields[1:]).std(0)
-        moving = np.hypot(*np.abs(np.stack(fields)).max(0)) > 1
+        std = np.hypot(*np.stack(fields[1:]).std(0))
+        moving = np.hypot(*np.abs(np.stack(fields)).max(0)) > MOVING_PX
         rows.append(
             {
                 "clip": question.clip,
                 "poke": list(question.pokes[0]),
                 "poke_endpoint_error_px": float(np.mean([one.endpoint_error_px for one in responses[1:]])),
                 "poke_endpoint_error_px_ground_truth": responses[0].endpoint_error_px,
-                "sample_spread_px": float(np.hypot(*spread)[moving].mean()) if moving.any() else 0.0,
+                "sample_diversity_px": float(std[moving].mean()) if moving.any() else 0.0,
             }
         )
         grid_clips.append(shown)
@@ -77,9 +83,9 @@ def draw_samples(
         progress(done, len(questions))
     files.append(out / "samples.png")
     write_png(files[-1], _overview(grid_clips, grid_fields, grid_pokes, [row["clip"] for row in rows]))
-    names = ("poke_endpoint_error_px", "poke_endpoint_error_px_ground_truth", "sample_spread_px")
+    names = ("poke_endpoint_error_px", "poke_endpoint_error_px_ground_truth", "sample_diversity_px")
     metrics = {name: estimate([row[name] for row in rows], "px") for name in names}
-    settings = {"samples": samples, "most": most, "numbers": list(numbers or []), "pokes": 1}
+    settings = {"samples": samples, "most": most, "numbers": list(numbers or []), "pokes": 1, "guidance": guidance}
     files.append(out / "samples.json")
     write_record(files[-1], "samples", [sampler], clips, seed=seed, settings=settings, metrics=metrics, rows=rows)
     return Made(files, metrics)
@@ -94,8 +100,8 @@ def strips_with_displacements(
     """Lay clips out as rows in time, with their displacements from frame 0 to the last, all on one scale."""
     largest = largest_length(fields)
     rows, header = [], None
-    for clip, field, asked, title in zip(shown, fields, pokes, titles, strict=True):
-        row, numbers = strip(clip, asked)
+    for clip, field, of_clip, title in zip(shown, fields, pokes, titles, strict=True):
+        row, numbers = strip(clip, of_clip)
         side = row.shape[0]
         panel = displacement_panel(field, largest)
         rows.append(beside([words(title, LABEL_PX, side, left=True), row, panel]))
@@ -114,10 +120,10 @@ def _overview(
     """Lay out one clip per row: still, last frame of the true clip and of each sample, and their displacements."""
     largest = largest_length([field for of_clip in fields for field in of_clip])
     rows = []
-    for shown, of_clip, asked, number in zip(clips, fields, pokes, numbers, strict=True):
-        still = first_panel(shown[0, 0], asked)
+    for shown, of_clip, drags, number in zip(clips, fields, pokes, numbers, strict=True):
+        still = first_panel(shown[0, 0], drags)
         side = still.shape[0]
-        lasts = [last_panel(clip[-1], asked) for clip in shown]
+        lasts = [last_panel(clip[-1], drags) for clip in shown]
         maps = [displacement_panel(field, largest) for field in of_clip]
         parts = [words(f"clip {number}", 70, side, left=True), still, beside(lasts, 4), beside(maps, 4)]
         rows.append(beside(parts))
@@ -128,7 +134,7 @@ def _overview(
         [
             words("", 70, 44),
             words("still and poke", side, 44),
-            below([words(f"frame {last} (dot: where the point was asked to go)", wide, 22), to_last], 0),
+            below([words(f"frame {last} (dot: target of the poke)", wide, 22), to_last], 0),
             below([words(f"displacement from frame 0 to {last}", wide, 22), to_last], 0),
         ]
     )

@@ -1,4 +1,4 @@
-"""Control sensitivity: one place of a still, poked in every direction."""
+"""Control sensitivity: one point of a still, poked in every direction."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,23 +11,24 @@ from jaxtyping import Float, UInt8
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
 from ipoke.data.poke import Poke
-from ipoke.evaluation.figures.asking import check_fit, choose_questions, sampled_frames
 from ipoke.evaluation.figures.chart import BLUE, GREY, ORANGE, blank_chart, require_matplotlib, write_chart
 from ipoke.evaluation.figures.drawing import FOUND, INK, below, beside, framed, panel_factor, words
 from ipoke.evaluation.figures.record import Made, write_record
-from ipoke.evaluation.metrics.answer import measured_field, seeds_of
+from ipoke.evaluation.metrics.answer import measured_displacement
+from ipoke.evaluation.metrics.questions import choose_questions
+from ipoke.evaluation.metrics.sampler_calls import check_size, sample_frames, sample_seeds
 from ipoke.evaluation.metrics.statistics import Estimate, estimate
 from ipoke.sampling.clip_sampler import ClipSampler
 from ipoke.sampling.render import ARROW, OUTLINE, draw_pokes, draw_targets, enlarged
 
 DIRECTIONS = 32
-"""Of pokes, evenly around the circle. Differs from the original, which draws 32 from half of it."""
+"""Directions of pokes, evenly around the circle. Differs from the original, which draws 32 from half of it."""
 LEAST_PX = 0.25
-"""A point that moves less has no direction that could be measured; it counts as 90 degrees off, as chance would be."""
+"""The direction of a shorter displacement cannot be measured; it counts as 90 degrees off, the mean of chance."""
 COLUMNS, ROSE_PX = 8, 460
-"""Of the sheet of a clip: answers in a row, and the side of the picture beside them, px."""
-LEAST_ASKED_PX = 1.0
-"""Pokes that are shorter are not taken: their direction cannot be measured."""
+"""Sheet of a clip: samples per row, and the side of the picture beside them, px."""
+LEAST_POKE_PX = 1.0
+"""Clips with a shorter first poke are skipped."""
 
 
 def draw_sensitivity(
@@ -40,30 +41,31 @@ def draw_sensitivity(
     sheets: int = 4,
     directions: int = DIRECTIONS,
     seed: int = 0,
+    guidance: bool = True,
     progress: Callable[[int, int], None],
 ) -> Made:
     """Write sheets of the last frames of the first ``sheets`` clips, a polar chart of all clips, and numbers.
 
-    Each clip keeps the place and the length of its true poke, and one seed for all directions, so that between two
-    answers nothing but the direction changes. Directions whose target lies outside the picture are left out.
+    Each clip keeps the point and the length of its true poke, and one seed for all directions, so that nothing but the
+    direction changes. Directions whose target is outside the picture are skipped.
 
     Raises:
-        InputError: Clips of another size than the sampler's, or none that can be poked.
+        InputError: Clips of another size than the sampler's, or none with motion to poke.
     """
     require_matplotlib()
-    check_fit(sampler, clips)
+    check_size(sampler, clips)
     questions = choose_questions(clips, numbers=numbers, most=most, seed=seed)
-    questions = [one for one in questions if math.hypot(*one.pokes[0][2:]) >= LEAST_ASKED_PX]
+    questions = [one for one in questions if math.hypot(*one.pokes[0][2:]) >= LEAST_POKE_PX]
     files, rows = [], []
     errors, gains = (np.full((len(questions), directions), np.nan) for _ in range(2))
     progress(0, len(questions))
     for done, question in enumerate(questions, 1):
         true, poke = clips.clip(question.clip), question.first_pokes()[0]
-        asked = pokes_around(poke, directions)
-        seeds = seeds_of(seed, question.clip, 1)
-        lasts = sampled_frames(sampler, true, [[one] for one in asked], [seeds] * directions)[:, 0]
-        moved = np.stack([displacement_at(clip, poke) for clip in lasts])
-        for index, (one, found) in enumerate(zip(asked, moved, strict=True)):
+        pokes = pokes_around(poke, directions)
+        seeds = [sample_seeds(seed, question.clip, 1)] * directions
+        drawn = sample_frames(sampler, true, [[one] for one in pokes], seeds, guidance=guidance)[:, 0]
+        moved = np.stack([displacement_at(clip, poke) for clip in drawn])
+        for index, (one, found) in enumerate(zip(pokes, moved, strict=True)):
             if _is_inside(one, clips.size):
                 errors[done - 1, index] = angular_error_deg(one, found)
                 gains[done - 1, index] = math.hypot(*found) / math.hypot(one.dx, one.dy)
@@ -78,7 +80,7 @@ def draw_sensitivity(
         )
         if done <= sheets:
             files.append(out / f"sensitivity-clip-{question.clip:05d}.png")
-            write_png(files[-1], _sheet(true[0], lasts[:, -1], asked, moved))
+            write_png(files[-1], _sheet(true[0], drawn[:, -1], pokes, moved))
         progress(done, len(questions))
     metrics = _metrics(errors, gains)
     files.append(out / "sensitivity.png")
@@ -88,6 +90,7 @@ def draw_sensitivity(
         "most": most,
         "directions": directions,
         "circle": "full",
+        "guidance": guidance,
         "least_px": LEAST_PX,
         "clips_measured": len(questions),
     }
@@ -97,7 +100,7 @@ def draw_sensitivity(
 
 
 def pokes_around(poke: Poke, directions: int = DIRECTIONS) -> list[Poke]:
-    """Turn a poke to every direction, from the right by way of down, keeping its place and length.
+    """Turn a poke to every direction, from right over down, keeping its point and length.
 
     >>> [(round(one.dx), round(one.dy)) for one in pokes_around(Poke(9, 9, 0, -3), 4)]
     [(3, 0), (0, 3), (-3, 0), (0, -3)]
@@ -108,16 +111,16 @@ def pokes_around(poke: Poke, directions: int = DIRECTIONS) -> list[Poke]:
 
 
 def displacement_at(clip: UInt8[np.ndarray, "t s s 3"], poke: Poke) -> Float[np.ndarray, " 2"]:
-    """Measure how far the poked point went from the still to the last frame, px, followed from frame to frame."""
-    return measured_field(clip)[:, round(poke.y), round(poke.x)]
+    """Measure the displacement of the poked point from the still to the last frame, px."""
+    return measured_displacement(clip)[:, round(poke.y), round(poke.x)]
 
 
-def angular_error_deg(asked: Poke, found: Float[np.ndarray, " 2"]) -> float:
-    """Give the angle between the asked and the measured displacement, 0 to 180 degrees; 90 where nothing moved."""
+def angular_error_deg(poke: Poke, found: Float[np.ndarray, " 2"]) -> float:
+    """Return the angle between the poke and the measured displacement, 0 to 180 degrees; 90 if nothing moved."""
     dx, dy = found.tolist()
     if math.hypot(dx, dy) < LEAST_PX:
         return 90.0
-    return abs(math.degrees(math.atan2(asked.dx * dy - asked.dy * dx, asked.dx * dx + asked.dy * dy)))
+    return abs(math.degrees(math.atan2(poke.dx * dy - poke.dy * dx, poke.dx * dx + poke.dy * dy)))
 
 
 def _is_inside(poke: Poke, size: int) -> bool:
@@ -154,16 +157,16 @@ def _sheet(
     grid = below(rows, 4)
     rose = _rose(still, asked, moved, ROSE_PX)
     length = math.hypot(asked[0].dx, asked[0].dy)
-    note = "red: where the point was asked to go\nblue: where it was found in the last frame"
-    left = below([words(f"one place, asked to move {length:.1f} px", ROSE_PX, 22), rose, words(note, ROSE_PX, 48)], 6)
-    title = f"last frames of the {len(asked)} answers, from the right by way of down, left and up"
+    note = "red: target of the poke\nblue: the point in the last frame"
+    left = below([words(f"one point, pokes of {length:.1f} px", ROSE_PX, 22), rose, words(note, ROSE_PX, 48)], 6)
+    title = f"last frames of the {len(asked)} samples, from right over down, left and up"
     return framed(beside([left, below([words(title, grid.shape[1], 22), grid], 6)], 24))
 
 
 def _rose(
     still: UInt8[np.ndarray, "s s 3"], asked: Sequence[Poke], moved: Float[np.ndarray, "n 2"], side: int
 ) -> UInt8[np.ndarray, "side side 3"]:
-    """Enlarge the still around the poked place, and join each asked place to the one where the point was found."""
+    """Enlarge the still around the poked point, and join each target to the measured end of the point."""
     size, (x, y) = len(still), (asked[0].x, asked[0].y)
     ends = np.concatenate([moved, [(poke.dx, poke.dy) for poke in asked]])
     window = min(size, max(size // 4, 2 * math.ceil(float(np.abs(ends).max())) + 9))
@@ -198,7 +201,7 @@ def _whole(at: tuple[float, float]) -> tuple[int, int]:
 
 
 def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> None:
-    """Draw gain and angular error against the asked direction, as on the picture: right is right, down is down."""
+    """Draw gain and angular error against the direction of the poke, oriented as the picture."""
     chart = blank_chart(9.5, 5.2)
     from matplotlib.projections.polar import PolarAxes
     from matplotlib.ticker import MaxNLocator
@@ -206,8 +209,8 @@ def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> N
     chart.set_layout_engine("none")
     angles = 2 * np.pi * np.arange(directions + 1) / directions
     for place, name, title, colour in (
-        (1, "gain", "measured length / asked length", BLUE),
-        (2, "angular_error_deg", "angle between asked and measured, degrees", ORANGE),
+        (1, "gain", "measured length / length of the poke", BLUE),
+        (2, "angular_error_deg", "angle between poke and displacement, degrees", ORANGE),
     ):
         axes = PolarAxes(chart, (0.08 + 0.48 * (place - 1), 0.14, 0.37, 0.67))
         chart.add_axes(axes)
@@ -220,7 +223,7 @@ def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> N
         axes.fill_between(angles, low, high, color=colour, alpha=0.25, lw=0, label="95 % interval over clips")
         axes.plot(angles, value, color=colour, lw=2, marker="o", ms=3, label="mean")
         if name == "gain":
-            axes.plot(np.linspace(0, 2 * np.pi, 200), np.ones(200), color=GREY, lw=1, ls="--", label="as asked")
+            axes.plot(np.linspace(0, 2 * np.pi, 200), np.ones(200), color=GREY, lw=1, ls="--", label="full response")
         axes.set_ylim(0, max(1.2 if name == "gain" else 20.0, 1.05 * float(np.nanmax(high, initial=0))))
         axes.set_xticks(np.radians([0, 90, 180, 270]), ["right", "down", "left", "up"])
         axes.set_rlabel_position(-22)

@@ -1,4 +1,4 @@
-"""Fig. 6 of the paper: the residual of a clip, carried over to another picture in a similar pose."""
+"""Fig. 6 of the paper: transfer of a clip's residual to another picture in a similar pose."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,39 +16,39 @@ from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
-from ipoke.evaluation.figures.asking import check_fit, choose_questions, sampled_frames
 from ipoke.evaluation.figures.record import Made, write_record
 from ipoke.evaluation.figures.samples import strips_with_displacements
-from ipoke.evaluation.metrics.answer import measured_field, seeds_of
-from ipoke.evaluation.metrics.questions import is_simulated
+from ipoke.evaluation.metrics.answer import measured_displacement
+from ipoke.evaluation.metrics.questions import choose_questions, evenly_spaced, is_simulated
+from ipoke.evaluation.metrics.sampler_calls import check_size, sample_frames, sample_seeds
 from ipoke.evaluation.metrics.statistics import Estimate, estimate, paired_difference
 from ipoke.sampling.model import PokeModel
 
 MOST_CANDIDATES = 2000
-"""Clips, spread over the split, whose first frames are looked through for a pose."""
+"""Clips, evenly spaced over the split, that are searched for a pose."""
 POSE_PX = 16
-"""Side of the grey pictures by which poses are compared where no keypoints are known."""
+"""Side of the grey pictures that are compared where no keypoints are known."""
 SHARED = 0.75
-"""Share of the names of two pictures' keypoints, of all that either has, from which these can be compared."""
+"""Two pictures are compared by keypoints if they share at least this part of all keypoint names of either."""
 MOVING_PX = 1.0
-"""Where at least one of the clips moves further, motions are compared."""
+"""Motions are compared where at least one of the clips moves further."""
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a clip starts."""
+    """Pose in frame 0 of a clip."""
 
     clip: int
     video: str
     grey: Float[np.ndarray, " p"]
-    """Coarse grey picture without its mean, grey levels."""
+    """Coarse grey picture minus its mean, grey levels."""
     keypoints: Mapping[str, tuple[float, float]]
-    """(x, y) in px by name, known for simulated clips."""
+    """(x, y) in px by name; of simulated clips alone."""
 
 
 @dataclass(frozen=True)
 class Match:
-    """A pose and how near it is."""
+    """The nearest pose, its distance, and the rule that measured it."""
 
     pose: Pose
     distance: float
@@ -65,18 +65,19 @@ def draw_transfer(
     strips: int = 4,
     samples: int = 5,
     seed: int = 0,
+    guidance: bool = True,
     progress: Callable[[int, int], None],
 ) -> Made:
     """Write film strips (source, transferred, random residual) of the first ``strips`` clips, and numbers of all.
 
-    For each clip the nearest pose among other videos of the split is looked up (`nearest_pose`). The residual is that
-    of the posterior mean; the poke keeps its value and its place. Differs from the original, which samples the
-    posterior.
+    The target of a clip is the nearest pose among the other videos of the split (`nearest_pose`). The residual is that
+    of the posterior mean, and the poke keeps its point and its displacement. The random residuals are guided unless
+    ``guidance`` is off; the transferred residual never is. Differs from the original, which samples the posterior.
 
     Raises:
-        InputError: Clips of another size than the model's, all of one video, or none that can be poked.
+        InputError: Clips of another size than the model's, all of one video, or none with motion to poke.
     """
-    check_fit(model, clips)
+    check_size(model, clips)
     questions = choose_questions(clips, numbers=numbers, most=most, seed=seed)
     total = len(questions) + 1
     progress(0, total)
@@ -88,9 +89,10 @@ def draw_transfer(
         match = nearest_pose(_pose(clips, question.clip), poses)
         target = clips.clip(match.pose.clip)
         transferred = model.transfer(source, target[0], pokes)[0]
-        random = sampled_frames(model, target, [pokes], [seeds_of(seed, question.clip, samples)])[0]
+        seeds = sample_seeds(seed, question.clip, samples)
+        random = sample_frames(model, target, [pokes], [seeds], guidance=guidance)[0]
         shown = np.stack([source, transferred, *random])
-        fields = [measured_field(clip) for clip in shown]
+        fields = [measured_displacement(clip) for clip in shown]
         rows.append(
             {
                 "clip": question.clip,
@@ -115,6 +117,7 @@ def draw_transfer(
         "candidates": len(poses),
         "moving_px": MOVING_PX,
         "latent": "posterior mean",
+        "guidance": guidance,
     }
     files.append(out / "transfer.json")
     write_record(files[-1], "transfer", [model], clips, seed=seed, settings=settings, metrics=metrics, rows=rows)
@@ -122,25 +125,24 @@ def draw_transfer(
 
 
 def read_poses(clips: ClipSet) -> list[Pose]:
-    """Read how the clips of a split start, or `MOST_CANDIDATES` of them.
+    """Read the poses of the clips of a split, of `MOST_CANDIDATES` at most.
 
     Raises:
-        InputError: All are of one video.
+        InputError: All clips are of one video.
     """
-    chosen = np.unique(np.linspace(0, len(clips) - 1, min(MOST_CANDIDATES, len(clips))).round().astype(int))
-    poses = [_pose(clips, int(number)) for number in chosen]
+    poses = [_pose(clips, number) for number in evenly_spaced(len(clips), MOST_CANDIDATES)]
     if len({pose.video for pose in poses}) < 2:
         raise InputError(f"{clips.folder}: holds one video in this split, expected another to transfer to")
     return poses
 
 
 def nearest_pose(source: Pose, poses: Sequence[Pose]) -> Match:
-    """Find the pose of another video that is nearest.
+    """Find the nearest pose among other videos.
 
-    By keypoints where they are known: the mean distance of those of the same name, px, among pictures that share at
-    least three quarters of all names that either has. Elsewhere, and where no picture shares as many, by the root mean
-    square difference of grey pictures of 16 px without their means, grey levels. Paper: Sec. 4.2 says "similar
-    articulation"; the original takes the sum of the distances of 16 joints.
+    If keypoints are known: by the mean distance of keypoints of the same name, px, among pictures that share at least
+    three quarters of all names of either. Otherwise, and if no picture shares as many: by the root mean square
+    difference of grey pictures of 16 px minus their means, grey levels. Paper: Sec. 4.2, "similar articulation".
+    Differs from the original, which sums the distances of 16 joints.
 
     Raises:
         ValueError: There is no pose of another video.
@@ -161,7 +163,7 @@ def nearest_pose(source: Pose, poses: Sequence[Pose]) -> Match:
 
 @torch.no_grad()
 def round_trip(model: PokeModel, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> dict[str, float]:
-    """Go from the latent of a clip to its residual and back; errors in parts of the latent's size."""
+    """Map the latent of a clip to its residual and back; return errors relative to the largest, or RMS, |z|."""
     frames = clip_from_frames(clip)[None].to(model.device)
     maps = torch.from_numpy(poke_map(pokes, model.size, model.recipe.pokes.patch))[None].to(model.device)
     z, _ = model.encode(frames)
@@ -181,8 +183,8 @@ def motion_differences(
 ) -> dict[str, float]:
     """Compare the motion of a source clip with that of a transfer and of random samples, px.
 
-    The mean distance of the end points of tracks that start at the same place, over all places that move further than
-    1 px in the source, the transfer or any sample: the same places for all.
+    The mean distance of end points of tracks with the same start, over all pixels that move further than 1 px in the
+    source, the transfer or any sample.
     """
     fields = np.stack([source, transferred, *random])
     moving = np.hypot(fields[:, 0], fields[:, 1]).max(0) > MOVING_PX
@@ -218,7 +220,7 @@ def _pose(clips: ClipSet, number: int) -> Pose:
         if names.shape != (len(places),):
             raise InputError(f"{clips.folder}: clip {number} does not name its keypoints; write the set again")
         named = zip(map(str, names.tolist()), places, strict=True)
-        # What was poked is a point of its own in each clip, not a part that others have as well.
+        # The poked point is another one in each clip, not a part that other clips have as well.
         keypoints = {name: (place[0], place[1]) for name, place in named if name != "poked"}
     grey = grey.astype(np.float64)
     return Pose(number, clips.row(number).source.video, (grey - grey.mean()).ravel(), keypoints)

@@ -1,8 +1,7 @@
-"""Whether samples are spread as true futures are: proper scores, coverage, spread against error, ranks.
+"""Calibration of samples against true futures: proper scores, coverage, spread-error ratio, rank histograms.
 
-A cloud is n samples of k points, ``n k 2`` px; truths are m futures of the same points, ``m k 2``. A point of a whole
-trajectory counts once per frame. Samples and truths must be measured in the same way, so that what is wrong with the
-measurement is in both.
+A cloud is n samples of k points, ``n k 2`` px; truths are m futures of the same points, ``m k 2``. Measure samples and
+truths in the same way, so that errors of the measurement are in both.
 """
 
 from collections.abc import Sequence
@@ -11,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int64
 
-from ipoke.evaluation.metrics.statistics import Estimate, Figures, estimate, ratio_estimate
+from ipoke.evaluation.metrics.statistics import Estimate, Values, estimate, ratio_estimate
 
 MOVES_PX = 0.5
-"""A point further than this from its place in the picture, in any sample or truth, counts as one that moves."""
+"""A point moves if it ends further than this from its start in any sample or truth."""
 TIE_PX = 1e-6
 """Distances that differ by less are equal."""
 
@@ -23,12 +22,12 @@ Truths = Float[np.ndarray, "m k 2"]
 
 
 def energy_score(samples: Cloud, truths: Truths) -> float:
-    """Score a cloud against truths (Gneiting and Raftery 2007, eq. 22); lower is better, the truth's own law is best.
+    """Return the energy score of a cloud, px: lower is better, and the truths' own distribution is best on average.
 
-    The mean over truths y of E|X - y| - E|X - X'| / 2, X and X' two different samples: means over all n samples and
-    over all n (n - 1) ordered pairs, so that the score is unbiased at any n. |.| is the Euclidean norm of all k points'
-    displacements together, divided by sqrt(k): px, root mean square over points. A single sample is taken for all
-    that can happen, without spread; a stochastic model needs two or more.
+    Source: Gneiting and Raftery 2007, eq. 22. The mean over truths y of E|X - y| - E|X - X'| / 2, X and X' two
+    different samples: means over all n samples and over all n (n - 1) ordered pairs, so that the score is unbiased at
+    any n. |.| is the Euclidean norm over all k points together, divided by sqrt(k): the root mean square over points.
+    A single sample is scored as a deterministic forecast; a stochastic model needs two or more.
 
     >>> here, there = np.zeros((1, 3, 2)), np.full((1, 3, 2), [3.0, 4.0])
     >>> energy_score(here, there)
@@ -40,12 +39,11 @@ def energy_score(samples: Cloud, truths: Truths) -> float:
     return float(_distances(samples, truths).mean()) - between / 2
 
 
-def energy_skill(model: Figures, copy: Figures, oracle: Figures) -> Estimate:
-    """Place a model between copying the picture (0) and true futures (1), by energy scores of the same clips.
+def energy_skill(model: Values, copy: Values, oracle: Values) -> Estimate:
+    """Return the skill of a model: 0 for copying the still, 1 for true futures, negative if copying is better.
 
-    (copy - model) / (copy - oracle), means over clips, with a bootstrap that draws whole clips. The oracle's samples
-    are true futures other than those scored against. Negative where copying is better; there is no skill where copying
-    is not told from the oracle.
+    (copy - model) / (copy - oracle), each the mean energy score over the same clips, with a bootstrap over clips. The
+    oracle's samples are true futures other than the truths. Unavailable if copying and oracle score alike.
     """
     gained = np.asarray(copy, np.float64) - np.asarray(model, np.float64)
     possible = np.asarray(copy, np.float64) - np.asarray(oracle, np.float64)
@@ -56,24 +54,24 @@ def energy_skill(model: Figures, copy: Figures, oracle: Figures) -> Estimate:
 
 
 def moving_points(samples: Cloud, truths: Truths, start: Float[np.ndarray, "k 2"]) -> Bool[np.ndarray, " k"]:
-    """Tell which points to judge: those that any sample or any truth takes more than 0.5 px from their ``start``.
+    """Select the points that any sample or any truth moves more than 0.5 px from their ``start``.
 
-    The rest is background, at which every model is right. Samples and truths play the same part in the rule, so it does
-    not favour either: what holds for exchangeable clouds holds for the points that remain.
+    The other points are background, which every model predicts. The rule treats samples and truths alike, so that
+    clouds that are exchangeable stay exchangeable.
     """
     samples, truths = _checked(samples, truths, least=1)
     return (np.linalg.norm(np.concatenate([samples, truths]) - start, axis=-1) > MOVES_PX).any(0)
 
 
 def coverage(samples: Cloud, truths: Truths, level: float) -> Float64[np.ndarray, " k"]:
-    """Give, for each point, the share of truths within the central ``level`` of the cloud; calibrated: ``level``.
+    """Return, for each point, the share of truths in the central ``level`` of the cloud, 0 to 1; calibrated: ``level``.
 
-    A truth and the n samples make a pool of n + 1 places. Each place's statistic is its mean distance to the n others,
-    and the truth is covered if its rank by it, most central first, is among the first level (n + 1). The pool treats
-    all alike, so a truth drawn as the samples are has every rank equally often, whatever the law. The rank on the
-    boundary, and ranks shared by equal statistics, count by the part of them that lies within: the expectation is then
-    ``level`` exactly, at any n. A truth outside everything is counted with what level (n + 1) exceeds n, so the level
-    should be at most n / (n + 1). Says nothing about places between two modes, which are as central as the modes.
+    A truth and the n samples form a pool of n + 1 places. The statistic of a place is its mean distance to the n
+    others, and the truth is covered if its rank by the statistic, most central first, is among the first level (n + 1).
+    The pool treats all places alike, so a truth from the samples' own distribution has every rank equally often. The
+    rank on the boundary, and tied ranks, count by the part that lies within, so that the expectation is ``level``
+    exactly, at any n. A truth outside all samples still counts with the part of level (n + 1) above n, so use levels up
+    to n / (n + 1). Places between two modes count as central as the modes themselves.
 
     Raises:
         ValueError: The level is not between 0 and 1, or the clouds do not match.
@@ -91,29 +89,29 @@ def coverage(samples: Cloud, truths: Truths, level: float) -> Float64[np.ndarray
     return np.clip((level * (len(samples) + 1) - before) / equal, 0, 1).mean(0)
 
 
-def spread_and_error(samples: Cloud, truths: Truths) -> tuple[float, float]:
-    """Give the variance that a clip's cloud claims and the squared error of its mean, px^2, means over points.
+def variance_and_squared_error(samples: Cloud, truths: Truths) -> tuple[float, float]:
+    """Return the variance of a clip's cloud and the squared error of its mean, px^2, means over points.
 
-    The variance is the unbiased one of both coordinates together, times (n + 1) / n: so much squared error a truth
-    drawn as the samples are has, as the mean of n samples is itself off by a share 1 / n.
+    The variance is the unbiased one, summed over both coordinates, times (n + 1) / n: the squared error expected of a
+    truth from the samples' own distribution, since the mean of n samples has a variance of 1 / n itself.
 
     Raises:
         ValueError: There are fewer than two samples, or the clouds do not match.
     """
     samples, truths = _checked(samples, truths, least=2)
     n = len(samples)
-    spread = samples.var(0, ddof=1).sum(-1).mean() * (n + 1) / n
-    error = ((truths - samples.mean(0)) ** 2).sum(-1).mean()
-    return float(spread), float(error)
+    variance = samples.var(0, ddof=1).sum(-1).mean() * (n + 1) / n
+    squared_error = ((truths - samples.mean(0)) ** 2).sum(-1).mean()
+    return float(variance), float(squared_error)
 
 
-def spread_error_ratio(spreads: Figures, errors: Figures) -> Estimate:
-    """Divide the root mean spread by the root mean squared error (Fortin et al. 2014), both of `spread_and_error`.
+def spread_error_ratio(variances: Values, squared_errors: Values) -> Estimate:
+    """Return the ratio of ensemble spread to error of the mean, at least 0: 1 calibrated, below 1 over-confident.
 
-    1 where spread and error agree, below 1 for an over-confident model. Means over clips come first, then their ratio,
-    then the root; the bootstrap draws whole clips.
+    Source: Fortin et al. 2014. Takes both terms of `variance_and_squared_error`, one of each per clip: means
+    over clips come first, then their ratio, then the root. The bootstrap draws whole clips.
     """
-    ratio = ratio_estimate(spreads, errors, "")
+    ratio = ratio_estimate(variances, squared_errors, "")
     if ratio.value is None or ratio.low is None or ratio.high is None:
         return ratio
     value, low, high = (float(np.sqrt(one)) for one in (ratio.value, ratio.low, ratio.high))
@@ -121,9 +119,9 @@ def spread_error_ratio(spreads: Figures, errors: Figures) -> Estimate:
 
 
 def rank_histogram(samples: Cloud, truths: Truths, *, seed: int) -> Int64[np.ndarray, "k 2 ranks"]:
-    """Count, for each coordinate of each point, how many samples lie below a truth: 0 to n, one count per truth.
+    """Count the ranks of truths among the n samples, 0 to n, for each coordinate of each point.
 
-    Among equal values the truth's place is drawn by the seed. Flat where calibrated, a U where over-confident.
+    Source: Hamill 2001. Flat if calibrated, U-shaped if over-confident. Ties are broken at random by the seed.
     """
     samples, truths = _checked(samples, truths, least=1)
     n, m = len(samples), len(truths)
@@ -133,30 +131,30 @@ def rank_histogram(samples: Cloud, truths: Truths, *, seed: int) -> Int64[np.nda
 
 
 class RankFlatness(NamedTuple):
-    """How far the ranks of truths are from flat, and how far they would be by chance."""
+    """Distance of a rank histogram from flat, beside the distance expected by chance."""
 
     counts: Int64[np.ndarray, " ranks"]
-    """Over clips, points, coordinates and truths."""
+    """Rank histogram over clips, points, coordinates and truths."""
     unevenness: float
-    """Share of the counts that would have to move for all ranks to be equally frequent."""
+    """Share of the counts, 0 to 1, that would have to change rank for a flat histogram (total variation distance)."""
     by_chance: float
-    """Unevenness that 95 in 100 exchangeable relabellings stay below."""
+    """95th percentile of the unevenness over random relabellings."""
     p: float
-    """Share of relabellings at least as uneven; small where samples and truths are not of one law."""
+    """Share of relabellings at least as uneven; small if samples and truths differ in distribution."""
 
 
 def rank_flatness(clouds: Sequence[tuple[Cloud, Truths]], *, seed: int, draws: int = 999) -> RankFlatness:
-    """Test whether the truths of clips rank among their samples as any sample would.
+    """Test by permutation whether truths and samples have one distribution.
 
-    Points of a clip move together, so counts are far from independent and a chi-squared test would find unevenness
-    everywhere. Instead each draw picks, in every clip, as many members of the pool of samples and truths as there are
-    truths, lets them play the truths, and ranks anew: if samples and truths are of one law, the real histogram is one
-    of these draws, whatever the dependence between points. The p-value counts the real one as a draw.
+    Points of a clip move together, so the counts are far from independent and a chi-squared test would reject always.
+    Instead, each relabelling picks as many members of each clip's pool of samples and truths as there are truths, takes
+    them as the truths, and ranks again. If samples and truths have one distribution, the real histogram is one of these
+    draws, however points depend on each other. The p-value counts the real histogram as a draw.
 
     Args:
-        clouds: Samples and truths of each clip; points may differ from clip to clip, numbers of samples may not.
-        seed: Decides draws and places among equal values.
-        draws: Relabellings.
+        clouds: Samples and truths of each clip; points may differ between clips, the number of samples may not.
+        seed: Seed of the relabellings and of broken ties.
+        draws: Number of relabellings.
 
     Raises:
         ValueError: No clips, clouds that do not match, or numbers of samples that differ.
@@ -188,9 +186,10 @@ def rank_flatness(clouds: Sequence[tuple[Cloud, Truths]], *, seed: int, draws: i
 def likelihood_ranking(
     log_p_true: Float[np.ndarray, "b t"], log_p_false: Float[np.ndarray, "b k"], *, seed: int = 0
 ) -> Estimate:
-    """Give the probability that a true future has a higher log p than a false one of its clip; 0.5 is guessing.
+    """Return the probability, 0 to 1, that a true future has a higher log p than a false one; 0.5 is chance.
 
-    The area under the ROC curve within each clip, equal values counting half; mean and bootstrap over clips.
+    The area under the ROC curve (Hanley and McNeil 1982) within each clip, ties counting half; mean and bootstrap over
+    clips.
     """
     true, false = np.asarray(log_p_true, np.float64), np.asarray(log_p_false, np.float64)
     if true.ndim != 2 or false.ndim != 2 or len(false) != len(true) or not true.shape[1] or not false.shape[1]:
@@ -215,12 +214,12 @@ def _checked(samples: Cloud, truths: Truths, *, least: int) -> tuple[Cloud, Trut
 
 
 def _distances(a: Float64[np.ndarray, "n k 2"], b: Float64[np.ndarray, "m k 2"]) -> Float64[np.ndarray, "n m"]:
-    """Give the root mean squared distance over points between every two members, px."""
+    """Return the root mean squared distance over points between every two members, px."""
     return np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1).mean(-1))
 
 
 def _pool_ranks(samples: Cloud, truths: Truths, rng: np.random.Generator) -> Int64[np.ndarray, "pool k 2"]:
-    """Rank samples and truths together in each coordinate, from 0, equal values in random order."""
+    """Rank samples and truths together in each coordinate, from 0, ties in random order."""
     pool = np.concatenate([samples, truths])
     order = np.lexsort((rng.random(pool.shape), pool), axis=0)
     return np.argsort(order, axis=0)
@@ -229,6 +228,6 @@ def _pool_ranks(samples: Cloud, truths: Truths, rng: np.random.Generator) -> Int
 def _ranks_among_samples(
     order: Int64[np.ndarray, "pool k 2"], truths: Int64[np.ndarray, "draws m"]
 ) -> Int64[np.ndarray, "draws m k 2"]:
-    """Turn ranks in the pool into the number of samples below, where the given members are the truths."""
+    """Turn ranks in the pool into the number of samples below, taking the given members as the truths."""
     ranks = order[truths]
     return ranks - np.argsort(np.argsort(ranks, axis=1), axis=1)

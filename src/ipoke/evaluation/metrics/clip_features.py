@@ -1,7 +1,7 @@
-"""Features of clips that need no weights, for Frechet distances of other names than FVD.
+"""Features of clips that need no weight files, for Frechet distances beside FVD.
 
 A distance on `random_conv3d` is reported as ``frechet_random_conv3d``, one on `motion_grid` as ``frechet_motion_grid``.
-Both tell two sets of clips apart and rank models of one data set; neither knows what people think looks real, and
+Both tell two sets of clips apart and rank models of one data set. Neither measures realism as people judge it, and
 neither is comparable with a published FVD.
 """
 
@@ -34,24 +34,25 @@ LAYERS = (
     Layer(32, 32, (3, 3, 3), (2, 2, 2), (1, 1, 1)),
 )
 MOVING = 8
-"""Filters of the first layer that sum to zero over time: they see what changes and nothing else."""
+"""Filters of the first layer that sum to zero over time: they respond to change alone."""
 SEED = 20211
 LEVELS = 4096
-"""Weights are multiples of its inverse, so that rounding in the last bits cannot change them."""
+"""Weights are multiples of 1 / LEVELS, so that rounding errors in the last bits cannot change them."""
 WEIGHTS_SHA256 = "b21119f289db3e5bfd33339f60bb332a9d2434d107bf1acf0d0144ad07842fd6"
 """SHA-256 of all weights, as little-endian 16-bit multiples."""
 GRID = 4
+"""Cells per side of `motion_grid`."""
 
 
 def random_conv3d(frames: UInt8[np.ndarray, "b t h w 3"]) -> Float32[np.ndarray, "b 64"]:
-    """Embed clips, source frame included, by a fixed random 3-D convolutional network.
+    """Embed clips, frame 0 included, by a fixed random 3D convolutional network.
 
     Three strided convolutions with ReLU, then mean and standard deviation of each of the 32 channels over time and
-    place. Filters are orthogonal, and half of the first ones are blind to what stands still. Clips have at least three
-    frames; compare those of one size and length alone.
+    space. Filters are orthogonal, and half of the first layer's respond to change alone. Clips need three frames or
+    more; compare clips of one size and length alone.
 
     Raises:
-        RuntimeError: NumPy generates other weights here than those that define the metric.
+        RuntimeError: This version of NumPy generates other weights than those that define the metric.
     """
     x = clip_from_frames(frames).transpose(1, 2)
     with torch.no_grad():
@@ -62,7 +63,7 @@ def random_conv3d(frames: UInt8[np.ndarray, "b t h w 3"]) -> Float32[np.ndarray,
 
 
 def motion_grid(optical_flow: Float32[np.ndarray, "b 2 2 h w"]) -> Float32[np.ndarray, "b 64"]:
-    """Embed clips by where things went: optical flow, averaged in the cells of a 4 x 4 grid, px.
+    """Embed clips by their optical flow, averaged over the cells of a 4 x 4 grid, px.
 
     Args:
         optical_flow: From frame 0 to the middle frame and from frame 0 to the last one, each (x, y).
@@ -72,7 +73,7 @@ def motion_grid(optical_flow: Float32[np.ndarray, "b 2 2 h w"]) -> Float32[np.nd
 
 
 def random_conv3d_weights() -> list[Int16[np.ndarray, "o i t h w"]]:
-    """Generate the weights of `random_conv3d`, in multiples of 1 / 4096, from nothing but uniform draws of PCG64."""
+    """Generate the weights of `random_conv3d` from uniform draws of PCG64, in multiples of 1 / 4096."""
     rng = np.random.default_rng(SEED)
     weights = []
     for number, layer in enumerate(LAYERS):
@@ -80,7 +81,7 @@ def random_conv3d_weights() -> list[Int16[np.ndarray, "o i t h w"]]:
         if number == 0:
             drawn[:MOVING] -= drawn[:MOVING].mean(2, keepdims=True)
         columns, upper = np.linalg.qr(drawn.reshape(layer.outputs, -1).T)
-        # QR leaves the signs open; this choice makes it unique, whatever library computes it.
+        # QR leaves the signs open; this choice makes it unique in every library.
         orthogonal = (columns * np.sign(np.diag(upper))).T.reshape(drawn.shape)
         rounded = np.round(orthogonal * (2**0.5 * LEVELS)).astype(np.int16)
         if number == 0:

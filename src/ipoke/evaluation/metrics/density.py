@@ -1,4 +1,4 @@
-"""Bits per latent dimension, of a model and of the plainest alternative."""
+"""Negative log-likelihood in bits per latent dimension, of a model and of a diagonal Gaussian."""
 
 import math
 
@@ -8,12 +8,16 @@ from torch import Tensor
 
 
 def bits_per_dim(log_prob: Float[Tensor, " b"], dimensions: int) -> Float[Tensor, " b"]:
-    """Turn log-likelihoods in nats into negative log-likelihoods in bits per dimension."""
+    """Convert log-likelihoods in nats to negative log-likelihoods in bits per dimension; any sign, lower is better."""
     return -log_prob / (dimensions * math.log(2))
 
 
 class DiagonalGaussian:
-    """Mean and variance of every latent dimension, fitted to samples: what a density model has to beat."""
+    """Baseline of a density model: a Gaussian with its own mean and variance in every latent dimension.
+
+    Raises:
+        ValueError: There are fewer than two samples to fit.
+    """
 
     def __init__(self, samples: Float[Tensor, "n c h w"]) -> None:
         if len(samples) < 2:

@@ -1,4 +1,4 @@
-"""Evaluate a sampler on held-out clips: the same questions for all, a row per clip, then a report."""
+"""Evaluate a sampler on held-out clips: one set of questions for all samplers, a row per clip, then a report."""
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -17,14 +17,14 @@ from ipoke.core.folders import writing_alone
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
 from ipoke.engine.one_by_one import one_thread
-from ipoke.evaluation.metrics.answer import Answer, answers
-from ipoke.evaluation.metrics.calibrate import Calibrator
+from ipoke.evaluation.metrics.answer import Answer, answer_questions
+from ipoke.evaluation.metrics.clouds import CloudMaker
 from ipoke.evaluation.metrics.density import DiagonalGaussian
 from ipoke.evaluation.metrics.i3d import FEWEST_FRAMES, find_i3d, load_i3d
 from ipoke.evaluation.metrics.i3d import MISSING as I3D_MISSING
 from ipoke.evaluation.metrics.keypoints import find_movenet, load_movenet
 from ipoke.evaluation.metrics.measure import (
-    Figures,
+    ClipValues,
     Instruments,
     clip_features,
     encode_one,
@@ -34,10 +34,11 @@ from ipoke.evaluation.metrics.measure import (
     measure_simulated,
 )
 from ipoke.evaluation.metrics.protocol import Protocol
-from ipoke.evaluation.metrics.questions import Question, is_simulated, questions_of
+from ipoke.evaluation.metrics.questions import Question, evenly_spaced, is_simulated, questions_of
 from ipoke.evaluation.metrics.report import Report, summarise, write_report
 from ipoke.evaluation.metrics.round_trips import measure_round_trips
 from ipoke.evaluation.metrics.rows import Rows
+from ipoke.evaluation.metrics.sampler_calls import check_size
 from ipoke.networks.autoencoder.clip_encoder import sample_posterior
 from ipoke.networks.autoencoder.lpips import MISSING as LPIPS_MISSING
 from ipoke.networks.autoencoder.lpips import Lpips, Network, find_lpips, load_lpips
@@ -46,23 +47,24 @@ from ipoke.sampling.model import PokeModel
 from ipoke.sampling.render import film_strip
 
 STILLS = 4
-"""Stills, with their pokes, under which it is measured how exactly residuals come back."""
+"""Stills, with their pokes, whose conditions the round trips of residuals are measured under."""
 STRIPS = 8
-"""Film strips that go with a report."""
+"""Film strips of a report."""
 OF_MOTION = (
     *("poke", "pin", "keypoint", "still_pixels_change", "frechet_motion_grid"),
     *("energy", "coverage", "spread_error_ratio", "likelihood_ranking"),
 )
-"""Names, or their beginnings, of metrics that follow points from the still."""
+"""Names, or prefixes of names, of metrics that track points from the still."""
 GAUSSIAN_CLIPS = 256
-"""Training clips to which the diagonal Gaussian is fitted."""
+"""Training clips that the diagonal Gaussian is fitted to."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked, and of how many clips; all of it decides the numbers, but for the last two.
+    """Settings of an evaluation.
 
-    The batch changes them by rounding alone, workers change no bit.
+    All of them decide the numbers, except the last two: ``batch`` changes them by rounding alone, ``workers`` not at
+    all.
     """
 
     protocol: Protocol
@@ -70,14 +72,16 @@ class Settings:
     pokes: int = 1
     most: int = 1000
     calibrated: int = 100
-    """Clips whose samples are held against true futures."""
+    """Clips whose samples are compared with true futures."""
     cloud: int = 20
-    """Samples, and true futures where there are several, of a clip that is calibrated."""
+    """Samples of each of those clips, and true futures where there are several."""
     seed: int = 0
+    guidance: bool = True
+    """Whether a model's samples are guided to the targets of the pokes."""
     batch: int = 4
     """Clips that are sampled in one call."""
     workers: int = 1
-    """Threads, each of which samples and measures a batch at a time."""
+    """Threads; each samples and measures one batch at a time."""
 
 
 def evaluate(
@@ -89,16 +93,16 @@ def evaluate(
     *,
     progress: Callable[[int, int], None],
 ) -> Report:
-    """Write clips.jsonl, calibration.jsonl, report.json, report.md and film strips; give the report.
+    """Write clips.jsonl, calibration.jsonl, report.json, report.md and film strips; return the report.
 
-    Repeating the call goes on where it stopped. Frame 0 is never compared. The training clips serve to fit the plainest
-    density, with which that of a model is compared.
+    Repeating the call resumes an interrupted evaluation. Frame 0 is never compared. A diagonal Gaussian is fitted to
+    the training clips, as the baseline of a model's density; without them there is none.
 
     Raises:
-        InputError: Clips of another size than the sampler's, numbers out of range, or a folder with other rows.
+        InputError: Clips of another size than the sampler's, numbers out of range, or rows of another evaluation.
     """
     _check(sampler, test, settings)
-    asked, questions = questions_of(test, seed=settings.seed, most=settings.most)
+    header, questions = questions_of(test, seed=settings.seed, most=settings.most)
     instruments, missing = find_instruments(test, settings.protocol)
     facts = {
         "format": "ipoke-report-2",
@@ -106,29 +110,28 @@ def evaluate(
         "model_sha256": sampler.sha256,
         "clips": test.folder.name,
         "clips_sha256": test.sha256,
-        "split": asked.split,
+        "split": header.split,
         "protocol": settings.protocol._asdict(),
         "samples": settings.samples,
         "pokes": settings.pokes,
         "context_frames": sampler.context,
         "frames": sampler.frames,
         "seed": settings.seed,
-        "reaches": isinstance(sampler, PokeModel) and sampler.reaches,
+        "guidance": isinstance(sampler, PokeModel) and sampler.reaches and settings.guidance,
         "most": settings.most,
         "cloud": settings.cloud,
         "instruments": sorted([f"lpips_{name}" for name in instruments.lpips])
         + ["i3d"] * (instruments.i3d is not None)
         + ["keypoints"] * (instruments.keypoints is not None),
     }
-    chosen = _spread(questions, settings.calibrated) if sampler.shows_still else []
+    chosen = _spaced(questions, settings.calibrated) if sampler.shows_still else []
     with writing_alone(out, "report"):
         refuse_links(out / "strips")
         rows, clouds = Rows(out / "clips.jsonl", facts), Rows(out / "calibration.jsonl", facts)
-        strips = {question.clip for question in _spread(questions, STRIPS)}
+        strips = {question.clip for question in _spaced(questions, STRIPS)}
         work = _Work(sampler, test, train, settings, instruments, out, strips)
         batches = [questions[start : start + settings.batch] for start in range(0, len(questions), settings.batch)]
-        # A batch of which a row is missing is done again whole: rows differ in their last digits with what is computed
-        # beside them.
+        # A batch that lacks a row is computed again as a whole: the last digits of a row depend on its batch.
         todo = [
             (target, [job for job in jobs if not all(question.clip in target.by_clip for question in job)], one)
             for target, jobs, one in (
@@ -147,20 +150,20 @@ def evaluate(
                 progress(done, total)
         report = summarise(
             facts
-            | {"test_clips": len(questions), "still_clips_left_out": asked.still, "calibrated_clips": len(chosen)},
+            | {"test_clips": len(questions), "still_clips_left_out": header.still, "calibrated_clips": len(chosen)},
             [rows.by_clip[question.clip] for question in questions],
             [clouds.by_clip[question.clip] for question in chosen],
             missing | work.reasons,
             seed=settings.seed,
         )
         if isinstance(sampler, PokeModel):
-            report.metrics.update(measure_round_trips(sampler, conditions(sampler, test, _spread(questions, STILLS))))
+            report.metrics.update(measure_round_trips(sampler, conditions(sampler, test, _spaced(questions, STILLS))))
         write_report(report, out)
     return report
 
 
 def find_instruments(test: ClipSet, protocol: Protocol) -> tuple[Instruments, dict[str, str]]:
-    """Load the networks whose weights are there, and say of each metric that lacks some how to get them."""
+    """Load the networks whose weights are found; for metrics without weights, return how to get them."""
     missing: dict[str, str] = {}
     lpips: dict[Network, Lpips] = {}
     for network, reason in LPIPS_MISSING.items():
@@ -187,7 +190,7 @@ def find_instruments(test: ClipSet, protocol: Protocol) -> tuple[Instruments, di
 
 
 class _Work:
-    """What is done with a batch of questions, in any thread."""
+    """The work on one batch of questions; safe to call from several threads."""
 
     def __init__(
         self,
@@ -203,14 +206,21 @@ class _Work:
         self.out, self.strips = out, strips
         self.simulated = is_simulated(test)
         self.model = sampler if isinstance(sampler, PokeModel) else None
-        self.calibrator = Calibrator(sampler, test, samples=settings.cloud, pokes=settings.pokes, seed=settings.seed)
+        self.clouds = CloudMaker(
+            sampler,
+            test,
+            samples=settings.cloud,
+            pokes=settings.pokes,
+            seed=settings.seed,
+            guidance=settings.guidance,
+        )
         self.gaussian = None if self.model is None or train is None else _fit_gaussian(self.model, train, settings.seed)
-        self.reasons = dict(self.calibrator.reasons)
+        self.reasons = dict(self.clouds.reasons)
         if not sampler.shows_still:
-            self.reasons |= dict.fromkeys(OF_MOTION, f"{sampler.name} cuts to other clips, so nothing can be followed")
+            self.reasons |= dict.fromkeys(OF_MOTION, f"{sampler.name} cuts to other clips, so no point can be tracked")
         if self.model is None or not self.model.autoencoder.predicts_motion:
-            said = ("poke_endpoint_error_px_said", "poke_reach_said", "pin_leakage_px_said")
-            self.reasons |= dict.fromkeys(said, f"{sampler.name} does not say where pixels go")
+            predicted = ("poke_endpoint_error_px_said", "poke_reach_said", "pin_leakage_px_said")
+            self.reasons |= dict.fromkeys(predicted, f"{sampler.name} does not predict motion")
         if self.model is None:
             self.reasons |= dict.fromkeys(
                 ("nll_bits_per_dim", "round_trip_error"), f"{sampler.name} has no invertible density"
@@ -219,42 +229,46 @@ class _Work:
             )
 
     def measure(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
-        """Give the rows of questions."""
+        """Sample and measure a batch of questions; return their rows."""
         settings = self.settings
         clips = [self.test.clip(question.clip) for question in questions]
-        answered = answers(
-            self.sampler, questions, clips, pokes=settings.pokes, samples=settings.samples, seed=settings.seed
+        answers = answer_questions(
+            self.sampler,
+            questions,
+            clips,
+            pokes=settings.pokes,
+            samples=settings.samples,
+            seed=settings.seed,
+            guidance=settings.guidance,
         )
-        return [self._row(answer) for answer in answered]
+        return [self._row(answer) for answer in answers]
 
     def calibrate(self, questions: Sequence[Question]) -> list[dict[str, Any]]:
-        """Hold the samples of questions against true futures."""
-        return [self.calibrator(question) for question in questions]
+        """Compute the clouds of samples and true futures of questions."""
+        return [self.clouds(question) for question in questions]
 
     def _row(self, answer: Answer) -> dict[str, Any]:
         clip, settings = answer.question.clip, self.settings
-        figures: Figures = measure_frames(answer, settings.protocol, self.instruments)
+        values: ClipValues = measure_frames(answer, settings.protocol, self.instruments)
         if self.sampler.shows_still:
-            figures |= measure_motion(answer, self.instruments)
+            values |= measure_motion(answer, self.instruments)
             if self.simulated:
-                figures |= measure_simulated(
-                    answer, self.test.numbers(clip, "keypoints", self.test.frames + 1, None, 2)
-                )
+                values |= measure_simulated(answer, self.test.numbers(clip, "keypoints", self.test.frames + 1, None, 2))
         if self.model is not None:
             seed = int(np.random.SeedSequence([settings.seed, clip]).generate_state(1)[0])
             lpips, optical_flow = self.instruments.lpips.get("squeeze"), self.test.optical_flow(clip)
-            figures |= measure_density(self.model, answer, optical_flow, self.gaussian, lpips, seed)
+            values |= measure_density(self.model, answer, optical_flow, self.gaussian, lpips, seed)
         if clip in self.strips:
             both = np.concatenate([answer.frames[None], answer.clips])
             write_png(self.out / "strips" / f"clip-{clip:05d}.png", film_strip(both, answer.pokes))
         features = clip_features(answer, settings.protocol, self.instruments, of_motion=self.sampler.shows_still)
-        return {"figures": {name: round(value, 9) for name, value in figures.items()}, "features": features}
+        return {"figures": {name: round(value, 9) for name, value in values.items()}, "features": features}
 
 
 def _in_threads(
     one: Callable[[Sequence[Question]], list[dict[str, Any]]], jobs: Sequence[Sequence[Question]], workers: int
 ) -> Iterator[list[dict[str, Any]]]:
-    """Do jobs in threads and yield their results in order; each thread is the only one of its tensors."""
+    """Run jobs in threads and yield their results in order; each computes its tensors with one thread."""
     if workers == 1:
         with one_thread():
             yield from map(one, jobs)
@@ -275,34 +289,29 @@ def _in_threads(
         torch.set_num_threads(threads)
 
 
-def _spread(questions: Sequence[Question], count: int) -> list[Question]:
-    chosen = np.unique(np.linspace(0, len(questions) - 1, min(count, len(questions))).round().astype(int))
-    return [questions[index] for index in chosen]
+def _spaced(questions: Sequence[Question], most: int) -> list[Question]:
+    return [questions[index] for index in evenly_spaced(len(questions), most)]
 
 
 @torch.no_grad()
 def conditions(model: PokeModel, test: ClipSet, questions: Sequence[Question]) -> Float[torch.Tensor, "b k 8 8"]:
-    """Encode the stills and pokes of questions."""
+    """Encode the stills and first pokes of questions."""
     return torch.cat([model.open(test.clip(one.clip)[0]).condition(one.first_pokes()) for one in questions])
 
 
 @torch.no_grad()
 def _fit_gaussian(model: PokeModel, train: ClipSet, seed: int) -> DiagonalGaussian:
-    """Fit to posterior samples of training clips."""
+    """Fit a diagonal Gaussian to posterior samples of training clips."""
     generator = torch.Generator().manual_seed(seed)
     latents = []
-    for index in np.unique(np.linspace(0, len(train) - 1, GAUSSIAN_CLIPS).round().astype(int)):
-        mean, logvar = encode_one(model, train.clip(int(index)), train.optical_flow(int(index)))
+    for index in evenly_spaced(len(train), GAUSSIAN_CLIPS):
+        mean, logvar = encode_one(model, train.clip(index), train.optical_flow(index))
         latents.append(sample_posterior(mean, logvar, generator).cpu())
     return DiagonalGaussian(torch.cat(latents))
 
 
 def _check(sampler: ClipSampler, test: ClipSet, settings: Settings) -> None:
-    if (test.size, test.frames) != (sampler.size, sampler.frames):
-        raise InputError(
-            f"{test.folder}: holds clips of {test.size} px and {test.frames} frames, {sampler.name} expects "
-            f"{sampler.size} px and {sampler.frames}; prepare again with its --size and --frames"
-        )
+    check_size(sampler, test)
     for name, value, least in (
         ("samples", settings.samples, 2),
         ("pokes", settings.pokes, 1),

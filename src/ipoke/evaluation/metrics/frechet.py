@@ -1,7 +1,7 @@
-"""The Frechet distance between two sets of clips: features, their Gaussian, one value.
+"""The Frechet distance between two sets of clips, from the Gaussians fitted to their features.
 
 d^2 = |m1 - m2|^2 + tr(C1 + C2 - 2 (C1^1/2 C2 C1^1/2)^1/2) for means m and covariances C (Dowson & Landau 1982). With
-I3D features this is FVD; with other features it has another name.
+I3D features it is FVD (Unterthiner et al. 2018); with other features it has another name.
 """
 
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from jaxtyping import Float, Float64
 from ipoke.core.errors import InputError
 
 KEPT = 0.8
-"""Part of the clips that is kept when an interval leaves some of them out."""
+"""Share of the clips that each draw of an interval keeps."""
 
 
 @dataclass(frozen=True)
 class GaussianStatistics:
-    """What is known of a set of features: how many, their mean, and the spread around it, all in float64."""
+    """Number, mean and scatter of a set of features, in float64."""
 
     count: int
     mean: Float64[np.ndarray, " d"]
@@ -27,17 +27,17 @@ class GaussianStatistics:
 
     @classmethod
     def of(cls, features: Float[np.ndarray, "n d"]) -> Self:
-        """Take the statistics of features."""
+        """Compute the statistics of features."""
         rows = np.asarray(features, np.float64)
         mean = rows.mean(0)
         return cls(len(rows), mean, (rows - mean).T @ (rows - mean))
 
     @property
     def covariance(self) -> Float64[np.ndarray, "d d"]:
-        """Covariance with n - 1 in its denominator, as all common implementations of FID and FVD have it.
+        """Unbiased covariance, with n - 1 in its denominator, as common implementations of FID and FVD.
 
         Raises:
-            InputError: Not more clips than features, so that the covariance would be that of a flat space.
+            InputError: There are not more clips than features, so that the covariance is singular.
         """
         dimension = len(self.mean)
         if self.count <= dimension:
@@ -49,20 +49,20 @@ class GaussianStatistics:
 
 
 class FrechetInterval(NamedTuple):
-    """A Frechet distance, a 95 % interval around it, and how much of it the number of clips alone makes."""
+    """A Frechet distance with its 95 % interval and its bias from the finite number of clips."""
 
     value: float
     low: float
     high: float
     bias: float
-    """About how much too large the value is because the sets are finite; it is still part of value, low and high."""
+    """Estimate of how much too large the value is because the sets are finite; value, low and high include it."""
 
 
 def frechet_distance(first: GaussianStatistics, second: GaussianStatistics) -> float:
-    """Return the squared Frechet distance of the Gaussians fitted to two sets.
+    """Return the squared Frechet distance of the Gaussians fitted to two sets: at least 0, in squared feature units.
 
     Raises:
-        InputError: A set has not more clips than features.
+        InputError: A set has no more clips than features.
     """
     a, b = first.covariance, second.covariance
     values, vectors = np.linalg.eigh(a)
@@ -82,22 +82,22 @@ def frechet_interval(
     *,
     paired: bool = False,
 ) -> FrechetInterval:
-    """Return the Frechet distance of two sets of features with an interval over clips, by leaving clips out.
+    """Return the Frechet distance of two sets of features with an interval over clips, by subsampling.
 
-    The distance of few clips is too large: noise in means and covariances counts as a difference. Bootstrap draws hold
-    copies of clips, so they are like still fewer clips; their distances lie above the value, and a percentile interval
-    of them may not even contain it. So every draw here keeps four fifths of the clips, each once (more where the
-    features need more clips). Only the spread of the draws around their own mean is used, scaled as the delete-d
-    jackknife does (Shao & Wu 1989): variance = kept / left out x variance of the draws. The interval is that of the
-    distance at this number of clips, bias included; compare distances of equal numbers of clips alone. Because the bias
-    goes with 1 / n, the mean of the draws also tells how large it is; near the fewest clips possible it is larger yet.
+    With few clips the distance is too large, because noise in means and covariances counts as a difference. Bootstrap
+    draws contain copies of clips, which act like fewer clips still: their distances lie above the value, and a
+    percentile interval may not contain it. Each draw here keeps four fifths of the clips, each once (more where the
+    features need more clips). Only the variance of the draws around their own mean is used, scaled as in the delete-d
+    jackknife (Shao & Wu 1989): variance = kept / dropped x variance of the draws. The interval is that of the distance
+    at this number of clips, bias included, so compare distances of equal numbers of clips alone. The bias is
+    proportional to 1 / n, so the mean of the draws estimates it; near the smallest possible n the bias is larger.
 
     Args:
         real: Features of true clips.
         fake: Features of generated clips.
-        draws: How often clips are left out; each draw costs one Frechet distance.
-        seed: Which clips are left out.
-        paired: Row i of both sets answers the same question, so both are left out together.
+        draws: Number of subsamples; each costs one Frechet distance.
+        seed: Seed of the subsamples.
+        paired: Row i of both sets belongs to the same question, so that both are dropped together.
 
     Raises:
         InputError: Fewer clips than the number of features and two.

@@ -1,4 +1,4 @@
-"""I3D, whose logits are the features of FVD, from a weight file that the user has.
+"""I3D, whose logits are the features of FVD, from a weight file of the user.
 
 Source: Carreira & Zisserman 2017, "Quo vadis, action recognition?"; FVD: Unterthiner et al. 2018. A Frechet distance is
 called FVD if and only if it is computed on these features.
@@ -22,26 +22,26 @@ from ipoke.core.pixels import clip_from_frames
 from ipoke.networks.autoencoder.lpips import WEIGHTS_VARIABLE, load_frozen, read_weights
 
 CLASSES = 400
-"""Classes of Kinetics-400; there is a logit of each."""
+"""Classes of Kinetics-400, one logit each."""
 SIDE = 224
 """Frames are resized to squares of this many px."""
 FEWEST_FRAMES = 10
-"""Published evaluations take at least so many; time is halved three times and then pooled in twos, which needs 9."""
+"""Published evaluations use this many or more; time is halved three times and pooled in twos, which needs 9."""
 FILES = ("i3d_torchscript.pt", "i3d_pretrained_400.pt")
-"""Names under which the field passes I3D on: a TorchScript program and a state dict."""
+"""Usual names of I3D files: a TorchScript program and a state dict."""
 KNOWN_SHA256 = {"bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2": "i3d_torchscript.pt of StyleGAN-V"}
-"""Files that are known to be what they are called."""
+"""Hashes of published files."""
 MISSING = (
     "I3D weights not found, so there is no FVD; put i3d_torchscript.pt or i3d_pretrained_400.pt into "
     "$IPOKE_WEIGHTS or $IPOKE_WEIGHTS/i3d"
 )
-"""Why FVD cannot be given, and what to do."""
+"""Why FVD is unavailable, and what to do."""
 Logits = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b 400"]]
 """Clips in [-1, 1] to logits, averaged over time."""
 
 
 def same_padding(shape: torch.Size, kernel: tuple[int, ...], stride: tuple[int, ...]) -> list[int]:
-    """Give the padding with which there is one output per stride begun, as F.pad takes it: the odd one goes behind."""
+    """Return TensorFlow's "same" padding in the order of F.pad: ceil(size / stride) outputs, the odd pixel behind."""
     padding: list[int] = []
     for size, k, step in zip(reversed(shape[2:]), reversed(kernel), reversed(stride), strict=True):
         total = max((-(-size // step) - 1) * step + k - size, 0)
@@ -50,7 +50,7 @@ def same_padding(shape: torch.Size, kernel: tuple[int, ...], stride: tuple[int, 
 
 
 class Unit3d(nn.Module):
-    """Convolution, normalisation, ReLU; the logits have a bias instead of the last two."""
+    """Convolution, batch normalisation, ReLU; the last unit has a bias instead of the latter two."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 1, stride: int = 1, *, is_last: bool = False) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ class Unit3d(nn.Module):
 
 
 class SamePool(nn.Module):
-    """Largest feature of a window; windows may reach beyond the clip, where all is zero."""
+    """Max pooling with zero padding beyond the clip."""
 
     def __init__(self, kernel: tuple[int, int, int], stride: tuple[int, int, int]) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class SamePool(nn.Module):
 
 
 class Mixed(nn.Module):
-    """Inception's block: four ways through it, side by side. Their names are those of the published weights."""
+    """Inception block: four parallel branches, with the names of the published weights."""
 
     def __init__(self, inputs: int, one: int, *wider: int) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class Mixed(nn.Module):
 
 
 class InceptionI3d(nn.Module):
-    """I3D on RGB, with the parameter names of the PyTorch port whose files are in use for FVD."""
+    """I3D on RGB, with the parameter names of the PyTorch port that is in use for FVD."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,9 +140,9 @@ def find_i3d() -> Path | None:
 
 
 def load_i3d(path: Path) -> Logits:
-    """Read I3D: a TorchScript program, called as StyleGAN-V does, or a state dict of `InceptionI3d`.
+    """Load I3D: a TorchScript program, called as StyleGAN-V does, or a state dict of `InceptionI3d`.
 
-    A TorchScript file is a program, so nothing of it is loaded unless its hash is known or vouched for.
+    A TorchScript file is a program, so it is loaded only if its hash is known, or vouched for in a file beside it.
 
     Raises:
         InputError: The hash is neither known nor written beside the file, or the file is not I3D.
@@ -170,10 +170,10 @@ def load_i3d(path: Path) -> Logits:
 def i3d_features(
     logits: Logits, frames: UInt8[np.ndarray, "b t h w 3"], batch: int = 4
 ) -> Float32[np.ndarray, "b 400"]:
-    """Embed clips by I3D's logits: T frames in [-1, 1], resized bilinearly to 224 px, averaged over time.
+    """Embed clips by the logits of I3D: frames resized bilinearly to 224 px, logits averaged over time.
 
     Raises:
-        InputError: Too few frames, or a program that gives something else than 400 logits per clip.
+        InputError: Too few frames, or a program that returns something else than 400 logits per clip.
     """
     if frames.shape[1] < FEWEST_FRAMES:
         raise InputError(
@@ -202,7 +202,7 @@ def _check_hash(path: Path) -> None:
 
 
 def _is_torchscript(path: Path) -> bool:
-    """Tell a program from a state dict by the list of what the archive holds."""
+    """Tell a program from a state dict by the names in the archive."""
     if not zipfile.is_zipfile(path):
         return False
     with zipfile.ZipFile(path) as archive:

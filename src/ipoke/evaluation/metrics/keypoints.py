@@ -1,4 +1,4 @@
-"""Joints of people, estimated in single frames, and how far they are from where they should be."""
+"""Keypoints of people, estimated in single frames, and the error of the poked keypoint."""
 
 import hashlib
 import importlib
@@ -25,9 +25,9 @@ COCO_NAMES = (
 )
 """Left and right are the person's own."""
 CONFIDENT = 0.3
-"""Confidence from which a keypoint counts as seen."""
+"""Least confidence of a visible keypoint."""
 NEAR = 1 / 8
-"""A poke is on a keypoint that is at most this share of the picture's side away."""
+"""Largest distance of a poke from its keypoint, as a share of the picture's side."""
 
 
 class Keypoints(NamedTuple):
@@ -36,11 +36,11 @@ class Keypoints(NamedTuple):
     points: Float32[np.ndarray, "n k 2"]
     """(x, y), px of the frames given."""
     confidence: Float32[np.ndarray, "n k"]
-    """From 0 to 1; says how far to trust a point, not how likely it is."""
+    """From 0 to 1; a score, not a probability."""
 
 
 class KeypointEstimator(Protocol):
-    """Finds the same named keypoints in every frame, each frame by itself."""
+    """Estimates the same named keypoints in every frame, each frame by itself."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class KeypointEstimator(Protocol):
         ...
 
     def __call__(self, frames: UInt8[np.ndarray, "n h w 3"]) -> Keypoints:
-        """Find the keypoints of frames."""
+        """Estimate the keypoints of frames."""
         ...
 
 
@@ -61,7 +61,7 @@ class MoveNet:
     names = COCO_NAMES
 
     def __init__(self, interpreter: Any) -> None:
-        """Take an interpreter of LiteRT that holds the network; `load_movenet` makes one."""
+        """Wrap a LiteRT interpreter that holds the network; `load_movenet` makes one."""
         interpreter.allocate_tensors()
         self._interpreter = interpreter
         self._input = interpreter.get_input_details()[0]["index"]
@@ -69,7 +69,7 @@ class MoveNet:
         self._mutex = threading.Lock()
 
     def __call__(self, frames: UInt8[np.ndarray, "n h w 3"]) -> Keypoints:
-        """Find the keypoints of frames.
+        """Estimate the keypoints of frames.
 
         Raises:
             ValueError: The frames are not square, so that enlarging them would distort people.
@@ -78,11 +78,11 @@ class MoveNet:
         if frames.shape[1:] != (size, size, 3):
             raise ValueError(f"keypoints: got frames {frames.shape}, expected square ones (n, s, s, 3)")
         found = np.stack([self._run(frame) for frame in frames]) if len(frames) else np.zeros((0, 17, 3), np.float32)
-        # The network counts from the picture's outer edge, which lies half a pixel outside the first pixel's centre.
+        # The network counts from the outer edge of the picture, half a pixel outside the first pixel's centre.
         return Keypoints(points=found[..., 1::-1] * np.float32(size) - np.float32(0.5), confidence=found[..., 2])
 
     def _run(self, frame: UInt8[np.ndarray, "s s 3"]) -> Float32[np.ndarray, "17 3"]:
-        """Give y and x, as shares of the side, and the confidence."""
+        """Return y and x as shares of the side, and the confidence."""
         enlarged = cv2.resize(frame, (MOVENET_SIDE, MOVENET_SIDE), interpolation=cv2.INTER_CUBIC)
         with self._mutex:
             self._interpreter.set_tensor(self._input, enlarged[None])
@@ -91,10 +91,10 @@ class MoveNet:
 
 
 def load_movenet(weights: Path, *, threads: int = 1) -> MoveNet:
-    """Read the published file; it runs in LiteRT, which comes with the extra ``pose``.
+    """Load the published file into LiteRT, which the extra ``pose`` installs.
 
     Raises:
-        InputError: The package is missing, or the file is missing or another one.
+        InputError: The package or the file is missing, or the file is not the published one.
     """
     try:
         litert = importlib.import_module("ai_edge_litert.interpreter")
@@ -111,7 +111,7 @@ def load_movenet(weights: Path, *, threads: int = 1) -> MoveNet:
 
 
 def find_movenet() -> Path:
-    """Find MoveNet's file in ``$IPOKE_WEIGHTS`` or in ``movenet`` there.
+    """Find MoveNet's file in ``$IPOKE_WEIGHTS``, or in its folder ``movenet``.
 
     Raises:
         InputError: It is in neither.
@@ -128,10 +128,10 @@ def find_movenet() -> Path:
 def poked_keypoint(
     points: Float[np.ndarray, "k 2"], confidence: Float[np.ndarray, " k"], poke: Poke, *, size: int
 ) -> int | None:
-    """Give the number of the keypoint that a poke takes hold of, or None if there is none.
+    """Return the index of the keypoint that a poke drags, or None.
 
-    It is the one nearest to the poke among those with a confidence of at least 0.3, and at most an eighth of the side
-    ``size`` away.
+    It is the nearest keypoint among those with a confidence of at least 0.3, at most an eighth of the side ``size``
+    away.
     """
     distances = np.hypot(points[:, 0] - poke.x, points[:, 1] - poke.y)
     distances = np.where(confidence >= CONFIDENT, distances, np.inf)
@@ -140,6 +140,6 @@ def poked_keypoint(
 
 
 def keypoint_error_px(estimated: Float[np.ndarray, "n 2"], truth: Float[np.ndarray, "2"]) -> Float64[np.ndarray, " n"]:
-    """Give how far a keypoint is from the true one in the last frame of each of n samples, px."""
+    """Return the distance of a keypoint from the true one, at least 0, px, for the last frame of each of n samples."""
     difference = np.asarray(estimated, np.float64) - np.asarray(truth, np.float64)
     return np.hypot(difference[:, 0], difference[:, 1])

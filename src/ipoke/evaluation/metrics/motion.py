@@ -1,4 +1,4 @@
-"""Whether the poked point goes where it was asked to go, and a pinned one stays."""
+"""How well a displacement field follows pokes and pins."""
 
 from typing import NamedTuple
 
@@ -9,16 +9,17 @@ from ipoke.data.poke import Poke
 
 
 class PokeResponse(NamedTuple):
-    """What optical flow sees at a poke."""
+    """Displacement at a poke, compared with the poke."""
 
     endpoint_error_px: float
-    """Distance between the measured and the asked displacement."""
+    """Distance between the measured displacement and that of the poke, at least 0."""
     reach: float
-    """Component of the measured displacement along the asked one, over the asked length; 1 is a full response."""
+    """Component of the measured displacement along the poke, over the length of the poke: 1 reaches the target, 0 does
+    not move, any sign."""
 
 
 def poke_response(optical_flow: Float32[np.ndarray, "2 h w"], poke: Poke) -> PokeResponse:
-    """Compare the measured displacement of a poked point, from the picture to the last frame, with the asked one.
+    """Compare the displacement of a poked point, from the still to the last frame, with the poke.
 
     Raises:
         ValueError: The poke is a pin, which has no direction.
@@ -34,7 +35,7 @@ def poke_response(optical_flow: Float32[np.ndarray, "2 h w"], poke: Poke) -> Pok
 
 
 def pin_leakage_px(optical_flow: Float32[np.ndarray, "2 h w"], pin: Poke) -> float:
-    """Give how far a place that was asked to stay has moved from the picture to the last frame, px.
+    """Return how far a pinned point has moved from the still to the last frame, at least 0, px.
 
     Raises:
         ValueError: The poke has a direction.

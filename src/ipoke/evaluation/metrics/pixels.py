@@ -1,4 +1,4 @@
-"""How near clips are to each other, pixel by pixel."""
+"""Similarity of clips, pixel by pixel."""
 
 import torch
 from jaxtyping import Float
@@ -13,12 +13,12 @@ K1, K2 = 0.01, 0.03
 def psnr(
     clip: Float[Tensor, "b t 3 s s"], target: Float[Tensor, "b t 3 s s"], data_range: float = 2.0
 ) -> Float[Tensor, " b"]:
-    """Return the peak signal-to-noise ratio of each clip, dB; the mean over its frames.
+    """Return the peak signal-to-noise ratio of each clip, at most 106 dB for a range of 2; the mean over its frames.
 
     Args:
         clip: Clips in [-1, 1].
-        target: What they should be.
-        data_range: From the smallest to the largest possible value. The original takes it from the target's values.
+        target: True clips.
+        data_range: Largest minus smallest possible value. Differs from the original, which takes it from the target.
     """
     error = (clip - target).square().flatten(2).mean(2).clamp_min(1e-10)
     return (10 * torch.log10(data_range**2 / error)).mean(1)
@@ -31,21 +31,20 @@ def ssim(
     *,
     mirrored: bool = True,
 ) -> Float[Tensor, " b"]:
-    """Return the structural similarity of each clip, at most 1; the mean over frames, colours and pixels.
+    """Return the structural similarity of each clip, -1 to 1; the mean over frames, channels and pixels.
 
-    Source: Wang et al. 2004, with a Gaussian window of 11 px (sigma 1.5 px) around every pixel and variances that are
-    not corrected for its size.
+    Source: Wang et al. 2004, with a Gaussian window of 11 px (sigma 1.5 px) around every pixel and biased variances.
 
     Args:
         clip: Clips in [-1, 1], of at least 11 px.
-        target: What they should be.
-        data_range: From the smallest to the largest possible value. The original takes it from the values at hand.
-        mirrored: Mirror frames at their edges, as torchmetrics does today. Otherwise only windows wholly inside the
-            frame count, as in the libraries of the original's time.
+        target: True clips.
+        data_range: Largest minus smallest possible value. Differs from the original, which takes it from the clips.
+        mirrored: Mirror frames at their edges, as torchmetrics does. Otherwise only windows inside the frame count, as
+            in libraries of the original's time.
     """
     if clip.shape[-1] < WINDOW:
         raise ValueError(f"ssim: got frames of {clip.shape[-1]} px, expected at least {WINDOW}")
-    # Only the sum of both variances is needed: four averages of a window instead of five.
+    # Only the sum of both variances is needed: four window averages instead of five.
     planes = torch.stack([clip, target, clip.square() + target.square(), clip * target])
     average = _averages_of_windows(clip.shape[-1]).to(clip)
     if not mirrored:
@@ -58,7 +57,7 @@ def ssim(
 
 
 def _averages_of_windows(size: int) -> Float[Tensor, "size size"]:
-    """Give the matrix that takes the Gaussian average around every pixel of a row, which is mirrored at its ends."""
+    """Return the matrix of Gaussian averages around every pixel of a row that is mirrored at its ends."""
     offsets = torch.arange(WINDOW) - WINDOW // 2
     gaussian = torch.exp(-(offsets.double() ** 2) / (2 * SIGMA**2))
     pixels = (torch.arange(size)[:, None] + offsets).abs()
@@ -68,8 +67,9 @@ def _averages_of_windows(size: int) -> Float[Tensor, "size size"]:
 
 
 def pairwise_mse(samples: Float[Tensor, "n t 3 s s"]) -> Float[Tensor, ""]:
-    """Return the mean squared difference of all ordered pairs of different samples, pixels in [-1, 1].
+    """Return the sample diversity: the mean squared difference of all ordered pairs of samples, 0 to 4.
 
-    Source: the original's diversity score. It is twice the variance over samples, with n - 1 in its denominator.
+    Source: the diversity score of the original; pixels are in [-1, 1]. It equals twice the unbiased variance over
+    samples.
     """
     return 2 * samples.var(0, unbiased=True).mean()

@@ -1,4 +1,4 @@
-"""The two ways of measuring: as the paper says it, and as the released code does it."""
+"""The two protocols: as the paper describes the evaluation, and as the released code performs it."""
 
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -6,24 +6,24 @@ ProtocolName: TypeAlias = Literal["paper", "official"]
 
 
 class Protocol(NamedTuple):
-    """Where paper and released code differ, what is done.
+    """Choices where the paper and the released code differ.
 
-    Both ask one poke, average over 10 frames, 5 samples and 1,000 clips, leave frame 0 out of framewise distances, and
-    compare all ordered pairs of samples for diversity. Figures differ in two more points: control errors keep their
-    outliers unless asked, and directions of a control sensitivity cover the whole circle, not half of it.
+    Both use one poke, average over 10 frames, 5 samples and 1,000 clips, skip frame 0 in framewise distances, and
+    compare all ordered pairs of samples for diversity. Values differ from the released code in two more points:
+    control errors keep outliers by default, and control sensitivity covers the full circle instead of half of it.
     """
 
     name: ProtocolName
     with_source: bool
-    """Whether clips enter a Frechet distance with their frame 0, which is the true one: 11 frames instead of 10."""
+    """Include frame 0, which is the true one, in Frechet distances: 11 frames instead of 10."""
     range_of_data: bool
-    """Whether SSIM and PSNR take the range of pixels from the data (largest minus smallest value) instead of the 2 of
-    [-1, 1]. Differs from the original, which took it from a batch of 20 clips: it is taken from each clip."""
+    """Take the data range of SSIM and PSNR from the data (largest minus smallest value) instead of the 2 of [-1, 1].
+    Differs from the original: from each clip, not from a batch of 20 clips."""
     whole_windows: bool
-    """Whether SSIM counts windows inside the frame alone, as libraries of the original's time did, instead of mirroring
-    frames at their edges, as torchmetrics does."""
+    """Restrict SSIM to windows inside the frame, as libraries of the original's time, instead of mirroring frames at
+    their edges, as torchmetrics does."""
     truncates: bool
-    """Whether pixels are truncated to uint8 before a Frechet distance instead of rounded."""
+    """Truncate pixels to uint8 before a Frechet distance instead of rounding them."""
 
 
 PROTOCOLS: dict[ProtocolName, Protocol] = {

@@ -1,4 +1,4 @@
-"""From rows to report.json and report.md: every metric by its name, with an interval, or why there is none."""
+"""From rows per clip to report.json and report.md: every metric with its interval, or the reason it is missing."""
 
 import math
 import re
@@ -20,8 +20,8 @@ from ipoke.evaluation.metrics.calibration import (
     moving_points,
     rank_flatness,
     rank_histogram,
-    spread_and_error,
     spread_error_ratio,
+    variance_and_squared_error,
 )
 from ipoke.evaluation.metrics.frechet import frechet_interval
 from ipoke.evaluation.metrics.round_trips import ABOUT_ROUND_TRIPS
@@ -29,7 +29,7 @@ from ipoke.evaluation.metrics.statistics import Estimate, estimate, finite, unav
 
 
 class Metric(NamedTuple):
-    """How one figure per clip becomes a metric."""
+    """A metric that is the mean, or median, of one number per clip."""
 
     name: str
     unit: str
@@ -38,7 +38,7 @@ class Metric(NamedTuple):
 
 
 LPIPS = ("squeeze", "alex", "vgg")
-FIGURES = (
+CLIP_METRICS = (
     Metric("ssim", "", about="mean over frames and samples"),
     Metric("ssim_best", "", about="the best of the samples"),
     Metric("psnr", "dB", about="mean over frames and samples"),
@@ -51,43 +51,53 @@ FIGURES = (
     ),
     Metric("diversity_mse", "", about="all ordered pairs of samples, pixels in [-1, 1]"),
     *(Metric(f"diversity_lpips_{name}", "", about="all ordered pairs of samples") for name in LPIPS),
-    Metric("poke_endpoint_error_px", "px", about="measured displacement at the poke against the asked one"),
-    Metric("poke_endpoint_error_px_said", "px", about="as the model itself says that the poked pixel moves"),
-    Metric("poke_endpoint_error_px_ground_truth", "px", about="the same of the true clips: the estimator's limit"),
+    Metric("poke_endpoint_error_px", "px", about="measured displacement at the poke against the poke"),
+    Metric("poke_endpoint_error_px_said", "px", about="by the motion that the decoder predicts at the poke"),
+    Metric("poke_endpoint_error_px_ground_truth", "px", about="of the true clips: the limit of the measurement"),
     Metric("poke_endpoint_error_px_no_motion", "px", about="length of the poke"),
-    Metric("poke_reach", "", median=True, about="its component along the asked direction, over the asked length"),
-    Metric("poke_reach_said", "", median=True, about="as the model itself says that the poked pixel moves"),
+    Metric("poke_reach", "", median=True, about="displacement along the poke, over its length; 1 reaches the target"),
+    Metric("poke_reach_said", "", median=True, about="by the motion that the decoder predicts at the poke"),
     Metric("poke_reach_ground_truth", "", median=True),
-    Metric("pin_leakage_px", "px", about="motion at a pin that was asked for"),
-    Metric("pin_leakage_px_said", "px", about="as the model itself says that the pinned pixel moves"),
+    Metric("pin_leakage_px", "px", about="motion at a pin"),
+    Metric("pin_leakage_px_said", "px", about="by the motion that the decoder predicts at the pin"),
     Metric("pin_leakage_px_unasked", "px", about="the same place in the same sample without the pin"),
     Metric("pin_leakage_px_ground_truth", "px"),
     Metric("keypoint_error_px", "px", about="end of the poked keypoint against its true end"),
-    Metric("keypoint_error_px_ground_truth", "px", about="the same of the true clips: the estimator's limit"),
-    Metric("still_pixels_change", "grey levels", about="where the true clip stands still"),
+    Metric("keypoint_error_px_ground_truth", "px", about="of the true clips: the limit of the measurement"),
+    Metric("still_pixels_change", "grey levels", about="where the true clip is still"),
     Metric("nll_bits_per_dim", "bits", about="of the true clip's latent, a posterior sample"),
     Metric("nll_bits_per_dim_diagonal_gaussian", "bits", about="a diagonal Gaussian fitted to training latents"),
     Metric("round_trip_error", "", about="latent to residual and back, largest relative error"),
     Metric("reconstruction_psnr", "dB", about="clip to latent and back"),
     Metric("reconstruction_lpips_squeeze", ""),
 )
-CLOUD_FIGURES = (
-    Metric("energy_score", "px", about="followed points at the last frame, root mean square distance; lower is better"),
-    Metric("energy_score_copy", "px", about="of standing still"),
+CLOUD_METRICS = (
+    Metric("energy_score", "px", about="tracked points at the last frame, root mean square distance; lower is better"),
+    Metric("energy_score_copy", "px", about="of the still picture"),
     Metric("energy_score_oracle", "px", about="of a second set of true futures"),
-    Metric("coverage_50", "", about="share of the truth in the central half of the samples; 0.5 is calibrated"),
+    Metric("coverage_50", "", about="share of true ends in the central half of the samples; 0.5 is calibrated"),
     Metric("coverage_90", "", about="0.9 is calibrated"),
 )
+ABOUT = {
+    "fvd_i3d": "Frechet distance of I3D logits, clips at 224 px; with_source of the protocol says which frames",
+    "diversity_lpips": "the paper's column, by the first available of AlexNet, VGG and SqueezeNet",
+    "energy_skill": "1: as good as true futures, 0: as bad as the still picture",
+    "spread_error_ratio": "1 is calibrated, below 1 over-confident",
+    "likelihood_ranking": "how often a true future is likelier than one of another poke; 0.5 is chance",
+    "frechet_motion_grid": "of optical flow on a grid; not FVD",
+    "frechet_random_conv3d": "of a fixed random 3-D network's features; not FVD",
+}
+"""What the metrics that are not means over clips are about."""
 NOT_MEASURED = "no clip of the split allows this measurement"
 
 
 class Report(NamedTuple):
-    """All that an evaluation says."""
+    """Result of an evaluation."""
 
     facts: dict[str, Any]
     metrics: dict[str, Estimate]
     ranks: dict[str, list[int]]
-    """Rank histograms by keypoint: how often the truth had each rank, 0 to n, among the n samples."""
+    """Rank histograms by keypoint: counts of each rank, 0 to n, of the truth among the n samples."""
     flatness: RankFlatness | None
 
 
@@ -99,7 +109,7 @@ def summarise(
     *,
     seed: int,
 ) -> Report:
-    """Bring rows to metrics; ``reasons`` says of a metric, or of the beginning of its name, why it is missing."""
+    """Compute metrics from rows; ``reasons`` says why a metric is missing, by its name or a prefix or suffix."""
 
     def why(name: str) -> str:
         known = [key for key in reasons if name.startswith(key) or name.endswith(key)]
@@ -107,9 +117,9 @@ def summarise(
 
     metrics: dict[str, Estimate] = {}
     of_clouds = [_cloud_figures(row) for row in clouds]
-    for found, definitions in (([row["figures"] for row in rows], FIGURES), (of_clouds, CLOUD_FIGURES)):
+    for found, definitions in (([row["figures"] for row in rows], CLIP_METRICS), (of_clouds, CLOUD_METRICS)):
         for metric in definitions:
-            values = [figures[metric.name] for figures in found if metric.name in figures]
+            values = [of_clip[metric.name] for of_clip in found if metric.name in of_clip]
             metrics[metric.name] = (
                 estimate(values, metric.unit, median=metric.median)
                 if values
@@ -125,7 +135,7 @@ def summarise(
 
 
 def _frechet(pairs: Sequence[Sequence[Sequence[float]]], seed: int) -> Estimate:
-    """Take the Frechet distance of features of true and generated clips; none of too few clips."""
+    """Compute the Frechet distance of features of true and generated clips; unavailable for too few clips."""
     real, fake = np.array(pairs).transpose(1, 0, 2)
     try:
         found = frechet_interval(real, fake, seed=seed, paired=True)
@@ -135,39 +145,39 @@ def _frechet(pairs: Sequence[Sequence[Sequence[float]]], seed: int) -> Estimate:
 
 
 def _cloud_figures(row: dict[str, Any]) -> dict[str, float]:
-    """Bring the clouds of one clip to figures; coverage, spread and error are those of the points that move."""
+    """Compute the metrics of one clip's clouds; coverage, variance and error are of the moving points alone."""
     start, samples, truths = (np.array(row[name]) for name in ("start", "samples", "truths"))
-    figures = {
+    values = {
         "energy_score": energy_score(samples, truths),
         "energy_score_copy": energy_score(start[None], truths),
     }
     if "oracle" in row:
-        figures["energy_score_oracle"] = energy_score(np.array(row["oracle"]), truths)
+        values["energy_score_oracle"] = energy_score(np.array(row["oracle"]), truths)
     moving = moving_points(samples, truths, start)
     if len(samples) > 1 and moving.any():
         samples, truths = samples[:, moving], truths[:, moving]
-        figures |= {f"coverage_{level}": float(coverage(samples, truths, level / 100).mean()) for level in (50, 90)}
-        figures["spread"], figures["error"] = spread_and_error(samples, truths)
-    return figures
+        values |= {f"coverage_{level}": float(coverage(samples, truths, level / 100).mean()) for level in (50, 90)}
+        values["variance"], values["squared_error"] = variance_and_squared_error(samples, truths)
+    return values
 
 
 def _of_clouds(
-    clouds: Sequence[dict[str, Any]], figures: Sequence[dict[str, float]], why: Callable[[str], str]
+    clouds: Sequence[dict[str, Any]], values: Sequence[dict[str, float]], why: Callable[[str], str]
 ) -> dict[str, Estimate]:
-    """Bring the rows of calibration to those metrics that are not means over clips."""
+    """Compute those metrics of clouds that are not means over clips."""
     metrics = {
         name: unavailable("", why(name)) for name in ("energy_skill", "spread_error_ratio", "likelihood_ranking")
     }
 
     def column(name: str) -> list[float]:
-        return [one[name] for one in figures if name in one]
+        return [one[name] for one in values if name in one]
 
     if column("energy_score_oracle"):
         metrics["energy_skill"] = energy_skill(
             *(column(name) for name in ("energy_score", "energy_score_copy", "energy_score_oracle"))
         )
-    if column("spread"):
-        metrics["spread_error_ratio"] = spread_error_ratio(column("spread"), column("error"))
+    if column("variance"):
+        metrics["spread_error_ratio"] = spread_error_ratio(column("variance"), column("squared_error"))
     ranked = [row for row in clouds if "log_p_true" in row]
     if ranked:
         true = np.array([row["log_p_true"] for row in ranked])
@@ -177,7 +187,7 @@ def _of_clouds(
 
 
 def _ranks(clouds: Sequence[dict[str, Any]], seed: int) -> tuple[dict[str, list[int]], RankFlatness | None]:
-    """Count the ranks of the truth among the samples, by the name of the point, and tell how uneven they are."""
+    """Count the ranks of the truth among the samples, by the name of the point, and test their flatness."""
     counts: dict[str, np.ndarray] = {}
     judged = []
     for number, row in enumerate(clouds):
@@ -196,7 +206,7 @@ def _ranks(clouds: Sequence[dict[str, Any]], seed: int) -> tuple[dict[str, list[
 
 
 def _diversity_lpips(metrics: dict[str, Estimate]) -> Estimate:
-    """Give the diversity by the first network that there is, AlexNet before others as in the paper, and name it."""
+    """Return the LPIPS diversity by the first available network, AlexNet first as in the paper; its unit names it."""
     for name in ("alex", "vgg", "squeeze"):
         found = metrics[f"diversity_lpips_{name}"]
         if found.value is not None:
@@ -219,19 +229,19 @@ def write_report(report: Report, out: Path) -> None:
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """Lay a report out as Markdown."""
+    """Format a report as Markdown."""
     facts = report.facts
-    yield f"# {as_it_is(facts['model'])} on {as_it_is(facts['clips'])}"
+    yield f"# {escaped(facts['model'])} on {escaped(facts['clips'])}"
     yield ""
     protocol = ", ".join(f"{name} {value}" for name, value in facts["protocol"].items() if name != "name")
     yield f"Protocol {facts['protocol']['name']} ({protocol})."
     yield ""
     shown = (name for name in facts if name not in ("format", "model", "clips", "protocol", "instruments"))
-    yield "; ".join(f"{name} {as_it_is(str(facts[name]))}" for name in shown)
+    yield "; ".join(f"{name} {escaped(str(facts[name]))}" for name in shown)
     yield ""
     yield "| metric | value | 95 % interval over clips | n | |"
     yield "|---|--:|---|--:|---|"
-    about = {metric.name: metric.about for metric in (*FIGURES, *CLOUD_FIGURES)} | ABOUT | ABOUT_ROUND_TRIPS
+    about = {metric.name: metric.about for metric in (*CLIP_METRICS, *CLOUD_METRICS)} | ABOUT | ABOUT_ROUND_TRIPS
     missing: dict[str, list[str]] = {}
     for name, metric in report.metrics.items():
         if metric.value is None:
@@ -251,30 +261,19 @@ def report_lines(report: Report) -> Iterator[str]:
         yield line
 
 
-ABOUT = {
-    "fvd_i3d": "Frechet distance of I3D logits, clips at 224 px; with_source of the protocol says which frames",
-    "diversity_lpips": "the paper's column, by the first of AlexNet, VGG and SqueezeNet that is there",
-    "energy_skill": "1: as good as true futures, 0: as bad as standing still",
-    "spread_error_ratio": "1 is calibrated, below 1 over-confident",
-    "likelihood_ranking": "how often a true future is likelier than one of another poke; 0.5 is chance",
-    "frechet_motion_grid": "of optical flow on a grid; not FVD",
-    "frechet_random_conv3d": "of a fixed random 3-D network's features; not FVD",
-}
-
-
 def reading(metrics: dict[str, Estimate]) -> Iterator[str]:
-    """Say in words what the calibration tells, as far as its intervals allow."""
+    """Describe the calibration in sentences, as far as its intervals allow."""
     skill, ratio = metrics["energy_skill"], metrics["spread_error_ratio"]
     if skill.value is not None and skill.low is not None and skill.high is not None:
         if skill.low > 0:
-            better = "better than standing still"
+            better = "better than the still picture"
         elif skill.high < 0:
-            better = "worse than standing still"
+            better = "worse than the still picture"
         else:
-            better = "not to be told from standing still"
+            better = "not distinguishable from the still picture"
         yield (
-            f"As a forecast of where points end, samples are {better}: they go {100 * skill.value:.0f} % of the way "
-            f"from a still picture to true futures ({interval(skill, '.2f')})."
+            f"As a forecast of where points end, samples are {better}: they cover {100 * skill.value:.0f} % of the "
+            f"way from the still picture to true futures ({interval(skill, '.2f')})."
         )
     words = []
     for level in (50, 90):
@@ -284,24 +283,24 @@ def reading(metrics: dict[str, Estimate]) -> Iterator[str]:
             words.append(f"{100 * covered.value:.0f} % of true ends lie in the central {level} % of the samples{off}")
     if words and ratio.value is not None and ratio.low is not None and ratio.high is not None:
         if ratio.high < 1:
-            spread = "the samples are over-confident: they spread less than they err"
+            verdict = "the samples are over-confident: they differ less than they err"
         elif ratio.low > 1:
-            spread = "the samples spread more than they err"
+            verdict = "the samples are under-confident: they differ more than they err"
         else:
-            spread = "spread and error agree"
-        yield f"{'; '.join(words)}. By the ratio of {number(ratio.value)}, {spread}."
+            verdict = "spread and error agree"
+        yield f"{'; '.join(words)}. The spread-error ratio is {number(ratio.value)}: {verdict}."
 
 
-def as_it_is(text: str) -> str:
-    """Write a name so that Markdown shows it as it is."""
+def escaped(text: str) -> str:
+    """Escape a name for Markdown."""
     return re.sub(r"[\\`*<>|\[\]$]", r"\\\g<0>", printable(text))
 
 
 def number(value: float) -> str:
-    """Write a number with four digits that count."""
+    """Format a number with four significant digits."""
     return f"{value:.4g}" if value and math.isfinite(value) else f"{value:g}"
 
 
 def interval(metric: Estimate, form: str = ".4g") -> str:
-    """Write an interval."""
+    """Format the interval of an estimate; empty if it has none."""
     return "" if metric.low is None or metric.high is None else f"{metric.low:{form}} to {metric.high:{form}}"

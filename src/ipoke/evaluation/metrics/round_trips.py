@@ -1,4 +1,4 @@
-"""How exactly residuals come back, r to z and to r again, at several standard deviations."""
+"""Error of the round trip of residuals, r to z to r, at several standard deviations."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -8,7 +8,7 @@ from ipoke.networks.round_trip import SCALES, round_trip_errors
 from ipoke.sampling.model import PokeModel
 
 RESIDUALS = 16
-"""Under each condition."""
+"""Residuals per condition."""
 UNIT = "of the largest |r|"
 ABOUT_ROUND_TRIPS = {
     f"residual_round_trip_{scale}x": f"largest |r' - r| of n residuals of standard deviation {scale}, r to z to r'"
@@ -17,7 +17,7 @@ ABOUT_ROUND_TRIPS = {
 
 
 def measure_round_trips(model: PokeModel, conds: Float[Tensor, "b k h w"]) -> dict[str, Estimate]:
-    """Take the largest error of seeded residuals under conditions of several stills; none where one is not finite."""
+    """Measure the largest error, relative to the largest |r|, over conditions; unavailable if one is not finite."""
     found = {}
     for name, scale in zip(ABOUT_ROUND_TRIPS, SCALES, strict=True):
         errors = round_trip_errors(model.latent_flow, conds, scale, range(RESIDUALS))

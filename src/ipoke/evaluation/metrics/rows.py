@@ -1,4 +1,4 @@
-"""What was measured, one line per clip, so that an interrupted evaluation goes on and two can be compared in pairs."""
+"""Rows of an evaluation, one per clip: they let it resume, and let two evaluations be compared clip by clip."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,17 +11,19 @@ from ipoke.core.reading.regular import json_of, read_bounded
 from ipoke.core.runs import write_text
 
 LARGEST_ROWS = 2**28
-"""Bytes of a file; a row has a few kilobytes."""
+"""Bytes of a file of rows; one row has a few kilobytes."""
+OLD_FACTS = {"reaches": "guidance"}
+"""Facts by their names in files of 0.1.0, and as they are named now."""
 
 
 class Rows:
-    """A file of JSON lines: the first says what is measured, each other is one clip; it begins with the first rows."""
+    """A file of JSON lines, created with the first rows: a header of facts on the evaluation, then a row per clip."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
-        """Open the rows of an evaluation, if there are any; a file without a row is as none.
+        """Open the rows of an evaluation, if there are any; a file with a header alone counts as none.
 
         Raises:
-            InputError: The file holds rows of another evaluation, or is none.
+            InputError: The file holds rows of another evaluation, or something else.
         """
         self.path, self.facts = path, facts
         self.by_clip: dict[int, dict[str, Any]] = {}
@@ -38,10 +40,10 @@ class Rows:
         self.by_clip = {line.pop("clip"): line for line in lines[1:]}
 
     def add(self, measured: Mapping[int, dict[str, Any]]) -> None:
-        """Append the rows of clips, all of them or none.
+        """Append the rows of clips: all of them or none.
 
         Raises:
-            InputError: The disk is full or the folder cannot be written.
+            InputError: The disk is full or the folder is read-only.
         """
         lines = "".join(json_text({"clip": clip, **row}) + "\n" for clip, row in measured.items())
         if self._is_begun:
@@ -56,7 +58,7 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
     """Read the rows of an evaluation by the numbers of their clips.
 
     Raises:
-        InputError: No rows of an evaluation are there.
+        InputError: The file does not hold the rows of an evaluation.
     """
     return {line.pop("clip"): line for line in _read(path)[1:]}
 
@@ -64,10 +66,10 @@ def read_rows(path: Path) -> dict[int, dict[str, Any]]:
 def _read(path: Path) -> list[dict[str, Any]]:
     try:
         text = read_bounded(path, LARGEST_ROWS, "evaluation").decode("utf-8")
-        # A line that a kill cut off has no end.
+        # A line without an end was cut off by a kill.
         rows = [json_of(line) for line in text[: text.rfind("\n") + 1].splitlines()]
         if not all(isinstance(row, dict) for row in rows) or not all(type(row.get("clip")) is int for row in rows[1:]):
             raise ValueError("rows without the number of a clip")
-        return rows
+        return [{OLD_FACTS.get(key, key): value for key, value in row.items()} for row in rows[:1]] + rows[1:]
     except ValueError as error:
         raise InputError(f"{path}: not the rows of an evaluation ({error}); choose another --out") from error

@@ -1,4 +1,4 @@
-"""From figures per clip to one figure with its uncertainty."""
+"""Means over clips with bootstrap intervals."""
 
 import math
 from typing import NamedTuple
@@ -6,14 +6,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int64
 
-Figures = list[float] | Float[np.ndarray, " n"]
-"""One figure per clip."""
+Values = list[float] | Float[np.ndarray, " n"]
+"""One number per clip."""
 DRAWS = 1000
-"""Resamplings of a bootstrap."""
+"""Resamples of a bootstrap."""
 
 
 class Estimate(NamedTuple):
-    """A metric's value with a 95 % interval, or why there is none."""
+    """A metric's value with its 95 % interval and number of clips, or the reason why there is none."""
 
     value: float | None
     low: float | None
@@ -24,7 +24,7 @@ class Estimate(NamedTuple):
 
 
 def finite(found: Estimate) -> Estimate:
-    """Give an estimate whose numbers are finite, or that there is none and why."""
+    """Return an estimate if its numbers are finite, else one that is unavailable, with the reason."""
     wrong = [name for name in ("value", "low", "high") if not math.isfinite(getattr(found, name) or 0.0)]
     if not wrong:
         return found
@@ -32,8 +32,8 @@ def finite(found: Estimate) -> Estimate:
     return unavailable(found.unit, f"not finite: {said} over {found.n}")
 
 
-def estimate(values: Figures, unit: str, *, median: bool = False, seed: int = 0) -> Estimate:
-    """Average figures of clips (or take the median), with a percentile bootstrap over clips (1,000 draws)."""
+def estimate(values: Values, unit: str, *, median: bool = False, seed: int = 0) -> Estimate:
+    """Return the mean (or median) over clips with a percentile bootstrap over clips, 1,000 draws (Efron 1979)."""
     array = np.asarray(values, np.float64)
     if len(array) == 0:
         return unavailable(unit, "no clip of the split allows this measurement")
@@ -45,14 +45,14 @@ def estimate(values: Figures, unit: str, *, median: bool = False, seed: int = 0)
     return Estimate(float(summary(array)), float(low), float(high), len(array), unit)
 
 
-def ratio_estimate(numerators: Figures, denominators: Figures, unit: str, *, seed: int = 0) -> Estimate:
-    """Divide the mean of one figure over clips by that of another, with a bootstrap that draws whole clips.
+def ratio_estimate(numerators: Values, denominators: Values, unit: str, *, seed: int = 0) -> Estimate:
+    """Divide the mean of one number over clips by that of another, with a bootstrap that draws whole clips.
 
-    A clip's numerator and denominator stay together, so that what they share cancels. There is no ratio where the 95 %
-    interval of the denominator's mean includes 0.
+    A clip's numerator and denominator stay together, so that errors they share cancel. The ratio is unavailable if the
+    95 % interval of the denominator's mean includes 0.
 
     Raises:
-        ValueError: There are not as many numerators as denominators.
+        ValueError: Numbers of numerators and denominators differ.
 
     >>> ratio_estimate([1.0, 4.0], [2.0, 8.0], "")[:3]
     (0.5, 0.5, 0.5)
@@ -64,26 +64,26 @@ def ratio_estimate(numerators: Figures, denominators: Figures, unit: str, *, see
     above_means, below_means = above[draws].mean(1), below[draws].mean(1)
     low, high = np.percentile(below_means, [2.5, 97.5])
     if low <= 0 <= high:
-        return unavailable(unit, f"the denominator is not told from 0 (95 % interval {low:.3g} to {high:.3g})")
-    told = below_means != 0
-    low, high = np.percentile(above_means[told] / below_means[told], [2.5, 97.5])
+        return unavailable(unit, f"the denominator may be 0 (95 % interval {low:.3g} to {high:.3g})")
+    nonzero = below_means != 0
+    low, high = np.percentile(above_means[nonzero] / below_means[nonzero], [2.5, 97.5])
     return Estimate(float(above.mean() / below.mean()), float(low), float(high), len(above), unit)
 
 
-def paired_difference(a: Figures, b: Figures, unit: str, *, seed: int = 0) -> Estimate:
-    """Give the mean of a - b, figures of two methods on the same clips, with a bootstrap over clips.
+def paired_difference(a: Values, b: Values, unit: str, *, seed: int = 0) -> Estimate:
+    """Return the mean of a - b, numbers of two methods on the same clips, with a bootstrap over clips.
 
-    What makes a clip hard for both cancels, so the interval is narrower than the two methods' own would suggest.
+    The difficulty of a clip cancels, so the interval is narrower than those of the two methods suggest.
 
     Raises:
-        ValueError: There are not as many figures of one as of the other.
+        ValueError: Numbers of clips differ.
     """
     first, second = _paired(a, b)
     return estimate(first - second, unit, seed=seed)
 
 
 def unavailable(unit: str, reason: str) -> Estimate:
-    """Say that a metric cannot be given, and why."""
+    """Make an estimate of a metric that is missing, with the reason."""
     return Estimate(None, None, None, 0, unit, reason)
 
 
@@ -91,7 +91,7 @@ def _draws(clips: int, seed: int) -> Int64[np.ndarray, "draws n"]:
     return np.random.default_rng(seed).integers(clips, size=(DRAWS, clips))
 
 
-def _paired(a: Figures, b: Figures) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
+def _paired(a: Values, b: Values) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, " n"]]:
     first, second = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if first.shape != second.shape:
         raise ValueError(f"paired figures: got {len(first)} and {len(second)}, expected one of each for every clip")

@@ -1,4 +1,4 @@
-"""The paper's tables: several methods on the same questions, with their differences clip by clip."""
+"""Tables 1 to 3 of the paper: several methods on the same questions, with their differences clip by clip."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from ipoke.core.json_text import json_text
 from ipoke.core.runs import write_text
-from ipoke.evaluation.metrics.report import FIGURES, Report, as_it_is, interval, number
+from ipoke.evaluation.metrics.report import CLIP_METRICS, Report, escaped, interval, number
 from ipoke.evaluation.metrics.rows import read_rows
 from ipoke.evaluation.metrics.statistics import Estimate, paired_difference
 
@@ -14,14 +14,14 @@ TableNumber: TypeAlias = Literal[1, 2, 3]
 
 
 class Table(NamedTuple):
-    """Which metrics a table of the paper shows, and of whom."""
+    """A table of the paper: its subject and its columns."""
 
     about: str
     columns: tuple[str, ...]
 
 
 MOTION = ("poke_endpoint_error_px", "poke_reach", "energy_score", "energy_skill", "coverage_90")
-"""Shown beside the paper's columns: whether pokes are obeyed, and whether samples are spread as the truth is."""
+"""Columns beside the paper's: whether samples follow the pokes, and whether they are calibrated."""
 LPIPS_SQUEEZE = ("lpips_squeeze", "lpips_squeeze_best", "energy_score_lpips_squeeze")
 FRECHET = ("fvd_i3d", "frechet_random_conv3d", "frechet_motion_grid")
 TABLES: dict[TableNumber, Table] = {
@@ -32,10 +32,10 @@ TABLES: dict[TableNumber, Table] = {
 
 
 def write_table(which: TableNumber, reports: Mapping[str, Report], out: Path) -> list[str]:
-    """Write report.json and report.md of several evaluations of the same questions; give the lines of the latter.
+    """Write report.json and report.md of several evaluations of the same questions; return the lines of the latter.
 
-    The evaluations lie in folders of ``out`` named as in ``reports``. The first method is what others are compared
-    with: differences are taken clip by clip, with a bootstrap over clips.
+    Each evaluation is in the folder of ``out`` with its name in ``reports``. The other methods are compared with the
+    first one: differences are taken clip by clip, with a bootstrap over clips.
     """
     columns = TABLES[which].columns
     base, *others = reports
@@ -64,9 +64,9 @@ def write_table(which: TableNumber, reports: Mapping[str, Report], out: Path) ->
 
 
 def _differences(folder: Path, first: Path, columns: Sequence[str]) -> dict[str, Estimate]:
-    """Take figures of one evaluation minus those of the first, of the clips that have both."""
+    """Subtract the first evaluation's metrics, over the clips that have both."""
     ours, theirs = read_rows(folder / "clips.jsonl"), read_rows(first / "clips.jsonl")
-    units = {metric.name: metric.unit for metric in FIGURES if not metric.median}
+    units = {metric.name: metric.unit for metric in CLIP_METRICS if not metric.median}
     found = {}
     for name in columns:
         pairs = [
@@ -85,7 +85,7 @@ def _lines(
     base = next(iter(reports))
     facts, columns = reports[base].facts, TABLES[which].columns
     shown = [name for name in columns if any(report.metrics[name].value is not None for report in reports.values())]
-    yield f"# Table {which}: {TABLES[which].about}, on {as_it_is(facts['clips'])}"
+    yield f"# Table {which}: {TABLES[which].about}, on {escaped(facts['clips'])}"
     yield ""
     yield (
         f"{facts['test_clips']} clips, {facts['samples']} samples each, pokes asked: {facts['pokes']}, protocol "

@@ -1,4 +1,4 @@
-"""True futures: what else could have happened after a poke, known for simulated clips; and points to follow in any."""
+"""True futures of a poke, which the simulator draws for simulated clips, and points to track in any clip."""
 
 from dataclasses import dataclass
 
@@ -15,9 +15,9 @@ from ipoke.scenes.scene import Scene, SceneClip
 from ipoke.scenes.writing import index_of_source, scene_of_clip
 
 OTHER_STREAM = 0x07E8
-"""Keeps the pokes of false futures apart from other random numbers."""
+"""Seed of the random stream that the pokes of false futures come from."""
 LIKENESS = 5.0
-"""Mean difference in grey levels up to which a simulated still and its stored, compressed frame are the same."""
+"""Largest mean difference, grey levels, between a simulated still and its stored, compressed frame."""
 
 
 @dataclass(frozen=True)
@@ -25,35 +25,34 @@ class Futures:
     """Futures of one poke on one still; px, points (x, y)."""
 
     frames: UInt8[np.ndarray, "n t h w 3"]
-    """Frame 0 of each is the still."""
+    """Frame 0 of each future is the still."""
     keypoints: Float32[np.ndarray, "n t k 2"]
-    """Exact."""
+    """Exact positions."""
     optical_flow: Float32[np.ndarray, "n 2 h w"]
     """Exact, from frame 0 to the last."""
 
 
 @dataclass(frozen=True)
 class TrueFutures:
-    """Two independent sets of futures of a clip's poke. The stored clip is a further future, in neither."""
+    """Two independent sets of futures of a clip's poke. The stored clip is another future, in neither set."""
 
     poke: Poke
     """The poke that moved the stored clip."""
     keypoint_names: tuple[str, ...]
-    """The last one, ``poked``, is the material point under the poke."""
+    """The last one, ``poked``, is the point of the body under the poke."""
     truths: Futures
-    """What samples are compared with."""
+    """Futures that samples are compared with."""
     oracle: Futures
-    """What a perfect model would sample."""
+    """Futures that take the place of a perfect model's samples."""
 
 
 def true_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> TrueFutures:
-    """Simulate what else could have happened in a clip of a simulated set: ``n`` truths and ``n`` for the oracle.
+    """Simulate other futures of a clip's poke: ``n`` truths and ``n`` for the oracle; none is skipped.
 
-    A future depends on the seed, the clip and its number among its like alone, so the first ones do not depend on
-    ``n``. None is left out.
+    A future depends on the seed, the clip and its own number alone, so the first ones do not depend on ``n``.
 
     Raises:
-        InputError: The simulator did not make the set, or another version of it did; or ``n`` is less than 1.
+        InputError: The simulator, or this version of it, did not make the set; or ``n`` is less than 1.
     """
     if n < 1:
         raise InputError(f"true futures: got {n}, expected at least 1")
@@ -63,7 +62,7 @@ def true_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> TrueFuture
 
 
 def other_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> Futures:
-    """Simulate what happens to the still of a clip under ``n`` other pokes, a false future of the clip's poke each.
+    """Simulate ``n`` false futures of a clip's poke: futures of its still under other pokes.
 
     Raises:
         InputError: As `true_futures`.
@@ -77,10 +76,10 @@ def other_futures(clips: ClipSet, index: int, n: int, *, seed: int) -> Futures:
 def followed_points(
     frames: UInt8[np.ndarray, "t h w 3"], points: Float[np.ndarray, "k 2"]
 ) -> Float32[np.ndarray, "t k 2"]:
-    """Find where points of frame 0 are in every frame, px, followed from neighbour to neighbour (`tracks`).
+    """Track points of frame 0 through all frames, px, from frame to frame (`tracks`).
 
-    Displacements are interpolated between pixels; a point outside the picture moves as its nearest pixel does. Quick
-    rather than exact: what it gets wrong it gets wrong in samples and true futures alike.
+    Displacements are interpolated between pixels; a point outside the picture moves as the nearest pixel. Its errors
+    are alike in samples and true futures.
     """
     start = np.asarray(points, np.float32)
     x, y = start.T[:, None].copy()
@@ -92,10 +91,10 @@ def followed_points(
 
 
 def grid_points(size: int, step: int = 8) -> Float32[np.ndarray, "k 2"]:
-    """Spread points evenly over a square picture, ``step`` px apart and row by row: for clips with one known future.
+    """Place a grid of points on a square picture, ``step`` px apart, row by row: for clips with one known future.
 
     Raises:
-        ValueError: The step is not from 1 to the size.
+        ValueError: The step is below 1 or above the size.
 
     >>> grid_points(16).tolist()
     [[3.5, 3.5], [11.5, 3.5], [3.5, 11.5], [11.5, 11.5]]

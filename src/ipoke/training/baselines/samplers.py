@@ -4,6 +4,7 @@ from pathlib import Path
 
 from ipoke.core.errors import InputError
 from ipoke.core.runs import facts_from_metadata, fitted_weights, outlined, read_tensors, recipe_from_metadata
+from ipoke.data.clip_rows import read_settings
 from ipoke.data.clips import ClipSet
 from ipoke.sampling.clip_sampler import ClipSampler
 from ipoke.sampling.model import find_model, load
@@ -16,22 +17,24 @@ TRIVIAL = (CopySource.name, NearestClip.name)
 """Names of the answers that need no training."""
 
 
-def load_sampler(model: str | Path, train_clips: ClipSet | None, *, device: str = "cpu") -> ClipSampler:
+def load_sampler(model: str | Path, clips: Path | None, *, device: str = "cpu") -> ClipSampler:
     """Load what answers stills and pokes with clips.
 
     Args:
         model: ``copy-x0`` or ``nearest-clip``, or a model or baseline: bundled name, run directory, safetensors file.
-        train_clips: Training clips, for the two that need no training: one takes its sizes from them, one its answers.
+        clips: A prepared set: ``copy-x0`` takes its size and length, ``nearest-clip`` retrieves its training clips.
         device: Where to load weights to.
 
     Raises:
-        InputError: No such model, not one of ours, or no clips for one that needs them.
+        InputError: No such model, not one of ours, or no set, or no training clips, for one that needs them.
     """
     if model in TRIVIAL:
-        if train_clips is None:
-            raise InputError(f"{model}: got no training clips, expected those of a prepared set; give its folder")
-        is_copy = model == CopySource.name
-        return CopySource(train_clips.size, train_clips.frames) if is_copy else NearestClip(train_clips)
+        if clips is None:
+            raise InputError(f"{model}: got no prepared set, expected one; give its folder")
+        if model == NearestClip.name:
+            return NearestClip(ClipSet(clips, split="train"))
+        settings = read_settings(clips)
+        return CopySource(settings.size, settings.frames)
     path = find_model(model)
     _, metadata = read_tensors(path)
     is_ours = recipe_from_metadata(metadata, path).method == "ipoke"
