@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ipoke.core.runs import read_tensors, write_tensors
-from ipoke.core.settings import LatentFlowSettings
+from ipoke.core.sections import LatentFlowSettings
 from ipoke.data.batches import evaluation_batch, training_batch
 from ipoke.data.clips import ClipSet
 from ipoke.engine.inverse import PreparedInverse

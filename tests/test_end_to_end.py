@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ipoke.core.settings import STAGES
+from ipoke.core.recipe import STAGES
 from ipoke.data.video import read_frames, write_video
 
 CLIPS = 16

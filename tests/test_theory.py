@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from ipoke.core.settings import Recipe, load_recipe
+from ipoke.core.recipe import Recipe
+from ipoke.core.sections import DecoderSettings, WarpDecoderSettings
+from ipoke.core.settings import load_recipe
 
 PROJECT = Path(__file__).parents[1]
 TEXT = (PROJECT / "docs" / "theory.md").read_text(encoding="utf-8")
@@ -112,6 +114,8 @@ def located(dotted: str) -> tuple[BaseModel, str]:
         if parent not in type(section).model_fields or not isinstance(getattr(section, parent), BaseModel):
             raise KeyError(f"no section {parent}")
         section = getattr(section, parent)
+    if isinstance(section, DecoderSettings) and key in WarpDecoderSettings.model_fields and key != "kind":
+        section = section if key in type(section).model_fields else WarpDecoderSettings()
     if key not in type(section).model_fields:
         raise KeyError(f"no key {key}")
     return section, key

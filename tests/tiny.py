@@ -1,7 +1,7 @@
 """The smallest things that every part of the system can work on: clips of moving squares, a recipe, a model."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,8 +11,9 @@ import cv2
 import numpy as np
 import torch
 
+from ipoke.core.recipe import STAGES, Recipe
 from ipoke.core.runs import Run
-from ipoke.core.settings import STAGES, Recipe, load_recipe
+from ipoke.core.settings import load_recipe
 from ipoke.data.clips import ClipSet, ClipSetSettings
 from ipoke.sampling.model import PokeModel
 from ipoke.training.loop import Loop
@@ -21,15 +22,7 @@ from ipoke.training.stage import Stage
 
 SIZE, FRAMES = 64, 4
 
-NARROW = (
-    f"clip.frames={FRAMES}",
-    "clip_decoder.rollout_layers=2",
-    "discriminators.static_frames=4",
-    "autoencoder_losses.adversarial_start=0.5",
-    "train.image_encoder.adversarial_start=0.5",
-    "train.seed=5",
-)
-"""What makes the tiny recipe tinier still."""
+RECIPE = Path(__file__).with_name("tinier-64.toml")
 
 
 class MovingSquares:
@@ -116,12 +109,12 @@ def loop_of(stage: Stage, out: Path, should_stop: Callable[[], bool]) -> Loop:
 
 
 def tiny_recipe(*overrides: str) -> Recipe:
-    return load_recipe("tiny-64", [*NARROW, *overrides])
+    return load_recipe(str(RECIPE), overrides)
 
 
-def training(*, clips: int, batch: int = 2) -> list[str]:
-    """Say how many clips every stage sees."""
-    return [f"train.{stage}.{key}={value}" for stage in STAGES for key, value in (("clips", clips), ("batch", batch))]
+def training(*, clips: int, batch: int = 2, stages: Sequence[str] = STAGES) -> list[str]:
+    """Say how many clips stages see."""
+    return [f"train.{stage}.{key}={value}" for stage in stages for key, value in (("clips", clips), ("batch", batch))]
 
 
 @cache

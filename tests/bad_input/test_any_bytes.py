@@ -17,8 +17,9 @@ from ipoke.cli.arguments import numbers
 from ipoke.core import runs
 from ipoke.core.errors import one_line
 from ipoke.core.reading import regular
+from ipoke.core.recipe import Recipe
 from ipoke.core.runs import model_metadata, read_tensors, recipe_from_metadata, settings_toml
-from ipoke.core.settings import Recipe, load_recipe
+from ipoke.core.settings import load_recipe
 from ipoke.data.arrays import arrays_from_npz
 from ipoke.data.clip_rows import SourceRow, read_rows, read_settings
 from ipoke.data.clips import ClipSet

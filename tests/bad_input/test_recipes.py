@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 
-from ipoke.core.settings import Recipe, load_recipe
+from ipoke.core.recipe import Recipe
+from ipoke.core.settings import load_recipe
 from refusals import CONTENTS, assert_refused, odd_files, refusal
 from schemas import unbounded
 

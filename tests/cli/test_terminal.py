@@ -16,8 +16,7 @@ from commands import files, is_one_line
 from ipoke.cli import make
 
 TRAIN = (
-    *("--recipe", "tiny-64", "--threads", 1, "--stage", "autoencoder", "--set", "train.checkpoint_every_clips=8"),
-    *(word for override in tiny.NARROW for word in ("--set", override)),
+    *("--recipe", tiny.RECIPE, "--threads", 1, "--stage", "autoencoder", "--set", "train.checkpoint_every_clips=8"),
 )
 
 

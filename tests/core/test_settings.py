@@ -4,8 +4,10 @@ import pytest
 from pydantic import ValidationError
 
 from ipoke.core.errors import InputError
+from ipoke.core.recipe import Recipe
 from ipoke.core.runs import settings_toml
-from ipoke.core.settings import Recipe, load_recipe, parse_recipe, recipe_names, suggestion
+from ipoke.core.sections import SpadeDecoderSettings
+from ipoke.core.settings import load_recipe, parse_recipe, recipe_names, suggestion
 
 
 def test_the_shipped_recipes_are_found():
@@ -28,7 +30,8 @@ def test_settings_with_overrides_come_back_too(tmp_path):
         "autoencoder_losses.frames_per_step=3",
         'autoencoder_losses.perceptual_weights="a \\"b\\" ü \U0001f600 \\\\ c"',
         "augment.hue=[-0.5, 0.25]",
-        "clip_decoder.spectral_norm=true",
+        "clip_decoder.kind=spade",
+        "clip_decoder.spectral_norm=false",
     ]
     recipe = load_recipe("lean-64", overrides)
     assert recipe.autoencoder_losses.perceptual_weights == 'a "b" ü \U0001f600 \\ c'
@@ -54,14 +57,19 @@ def test_overrides_win_and_leave_the_rest_alone():
         ("latent_chanels=8", "latent_chanels", "latent_channels"),
         ("train.sede=1", "train.sede", "seed"),
         ("train.autoencoder.clps=1", "train.autoencoder.clps", "clips"),
-        ("clip_decoder.ouput=paint", "clip_decoder.ouput", "output"),
+        ("clip_decoder.knid=warp", "clip_decoder.knid", "kind"),
+        (
+            "poke_encoder.perceptual=true",
+            "poke_encoder.perceptual",
+            "autoencoder_losses.perceptual or train.image_enco",
+        ),
     ],
 )
 def test_an_unknown_key_is_refused_with_a_suggestion(override, location, meant):
     with pytest.raises(InputError) as caught:
         load_recipe("tiny-64", [override])
     message = str(caught.value)
-    assert f"unknown key {location} (did you mean {meant}?)" in message
+    assert f"unknown key {location} (did you mean {meant}" in message
     assert "\n" not in message
 
 
@@ -115,7 +123,7 @@ def test_sizes_that_do_not_fit_are_refused(overrides, said):
 def test_an_override_must_name_a_key_and_a_value():
     with pytest.raises(InputError, match="expected key=value"):
         load_recipe("tiny-64", ["train.seed"])
-    with pytest.raises(InputError, match="name is a value, not a table"):
+    with pytest.raises(InputError, match=r"name: got \{'first': 1\}"):
         load_recipe("tiny-64", ["name.first=1"])
 
 
@@ -145,10 +153,16 @@ def test_suggestions_are_only_made_where_something_is_near():
     assert suggestion("zzz", ["seed", "clips"]) == ""
 
 
-def test_a_painting_decoder_needs_no_widths_for_the_source():
-    assert load_recipe("tiny-64", ["clip_decoder.output=paint", "clip_decoder.source_widths=[]"])
-    with pytest.raises(InputError, match=r"clip_decoder\.output: got 'warp'"):
-        load_recipe("tiny-64", ["clip_decoder.output=warp"])
+def test_a_decoder_of_another_kind_keeps_what_both_kinds_have():
+    warp, spade = load_recipe("tiny-64"), load_recipe("tiny-64", ["clip_decoder.kind=spade"])
+    assert spade.clip_decoder == SpadeDecoderSettings(
+        widths=warp.clip_decoder.widths,
+        rollout_layers=warp.clip_decoder.rollout_layers,
+        rollout_update_bias=warp.clip_decoder.rollout_update_bias,
+    )
+    assert (warp.autoencoder_losses.motion, spade.autoencoder_losses.motion) == (1.0, 0.0)
+    with pytest.raises(InputError, match=r'clip_decoder\.kind: got .painted., expected "spade" or "warp"'):
+        load_recipe("tiny-64", ["clip_decoder.kind=painted"])
 
 
 def test_a_method_is_one_of_those_that_are_known():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ipoke.core.settings import AugmentSettings
+from ipoke.core.sections import AugmentSettings
 from ipoke.data import augment
 from ipoke.data.augment import Augmentation, Colour, Geometry, adjust_colour, apply, draw
 from ipoke.data.optical_flow import warp

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import PokeSettings, load_recipe
+from ipoke.core.sections import PokeSettings
+from ipoke.core.settings import load_recipe
 from ipoke.data.balance import balanced_clip_index, object_of_turn
 from ipoke.data.batches import training_batches, training_item
 from ipoke.data.clips import ClipSet, ClipSetSettings, ClipWriter, Segment, SourceRow

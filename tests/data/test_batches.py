@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import AugmentSettings, PokeSettings
+from ipoke.core.sections import AugmentSettings, PokeSettings
 from ipoke.data.batches import (
     clip_index,
     evaluation_batch,

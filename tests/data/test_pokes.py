@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import PokeSettings
+from ipoke.core.sections import PokeSettings
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import (
     PIN_PX,
@@ -47,9 +47,11 @@ def places(pokes):
     return {(int(p.y), int(p.x)) for p in pokes}
 
 
-def many(optical_flow, settings=None, foreground=None, draws=300):
+def many(optical_flow, settings=None, foreground=None, draws=300, count=None):
     settings = settings or PokeSettings()
-    drawn = [sample_pokes(optical_flow, settings, np.random.default_rng(i), foreground) for i in range(draws)]
+    drawn = [
+        sample_pokes(optical_flow, settings, np.random.default_rng(i), foreground, count=count) for i in range(draws)
+    ]
     return [pokes for pokes in drawn if pokes is not None]
 
 
@@ -120,7 +122,7 @@ def test_the_number_of_pokes_is_uniform_from_one_to_the_most():
     assert counts[0] == 0
     # Four standard deviations of a binomial with p = 1/5 around 200.
     assert np.all(np.abs(counts[1:] - 200) < 4 * np.sqrt(1000 * 0.2 * 0.8))
-    assert {len(pokes) for pokes in many(optical_flow, PokeSettings(fixed_count=True))} == {5}
+    assert {len(pokes) for pokes in many(optical_flow, PokeSettings(), count=5)} == {5}
 
 
 def test_there_are_never_more_pokes_than_candidates():

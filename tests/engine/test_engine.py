@@ -53,7 +53,7 @@ def test_the_prepared_rollout_is_the_rollout(channels, layers, batch):
 
 @torch.no_grad()
 def test_without_a_compiler_the_rollout_is_the_same(monkeypatch):
-    autoencoder, (z, _) = learned("move"), inputs(1)
+    autoencoder, (z, _) = learned("warp"), inputs(1)
     wanted = CpuEngine(autoencoder).rollout(z, FRAMES)
     for module in (choosing, rolling):
         monkeypatch.setattr(module, "compiled", lambda: None)
@@ -65,13 +65,13 @@ def test_without_a_compiler_the_rollout_is_the_same(monkeypatch):
 
 def papers() -> ClipAutoencoder:
     torch.manual_seed(0)
-    recipe = tiny_recipe("clip_decoder.output='paint'", "clip_decoder.spectral_norm=true", "latent_channels=8")
+    recipe = tiny_recipe("clip_decoder.kind=spade", "clip_decoder.spectral_norm=true", "latent_channels=8")
     return ClipAutoencoder(recipe).eval().requires_grad_(False)
 
 
 def movers() -> ClipAutoencoder:
     """Make a decoder whose motion tears, folds, leaves the picture and hides."""
-    autoencoder = learned("move")
+    autoencoder = learned("warp")
     generator = torch.Generator().manual_seed(3)
     decoder = autoencoder.decoder
     assert isinstance(decoder, WarpDecoder)
@@ -151,7 +151,7 @@ def test_the_folded_decoder_is_the_decoder():
 @torch.no_grad()
 def test_a_model_like_the_papers_samples_as_the_plain_way_does(tmp_path):
     torch.manual_seed(0)
-    recipe = tiny_recipe("clip_decoder.output='paint'", "clip_decoder.spectral_norm=true", "latent_channels=8")
+    recipe = tiny_recipe("clip_decoder.kind=spade", "clip_decoder.spectral_norm=true", "latent_channels=8")
     changed = {"conditional_couplings": False, "steps": (2, 1), "factor": 4, "logit_bound": None, "seen_bound": None}
     latent_flow = recipe.latent_flow.model_copy(update=changed)
     model = PokeModel(recipe.model_copy(update={"latent_flow": latent_flow})).eval().requires_grad_(False)
@@ -175,7 +175,7 @@ def test_a_model_like_the_papers_samples_as_the_plain_way_does(tmp_path):
 
 
 def test_an_engine_is_chosen_by_where_and_how_the_weights_are():
-    autoencoder = learned("move")
+    autoencoder = learned("warp")
     assert isinstance(choose_engine(autoencoder), CpuEngine)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert isinstance(choose_engine(autoencoder), PlainEngine)
@@ -233,7 +233,7 @@ def test_frames_can_be_decoded_with_gradients():
 def test_an_engine_that_only_decodes_says_so():
     for make in (PlainEngine, CpuEngine):
         with pytest.raises(ValueError, match="latent flow: got none"):
-            make(learned("move")).to_latent(random(1, 8, 8, 8), random(1, 8, 8, 8))
+            make(learned("warp")).to_latent(random(1, 8, 8, 8), random(1, 8, 8, 8))
 
 
 def test_shapes_are_checked_before_compiled_code_sees_them():

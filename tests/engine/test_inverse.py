@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from ipoke.core.settings import LatentFlowSettings
+from ipoke.core.sections import LatentFlowSettings
 from ipoke.engine import inverse
 from ipoke.engine import library as compiling
 from ipoke.engine.inverse import PreparedInverse

@@ -32,11 +32,12 @@ HERE = Path(__file__).parent
 KILL, TEAR, IO_ERROR, NO_SPACE = range(4)
 """Faults as shim.c numbers them: killed before a call, or in the middle of a write; a call that fails."""
 ALL = os.environ.get("IPOKE_FAULTS") == "all"
-TRAINING = (*tiny.NARROW, *tiny.training(clips=4), "train.checkpoint_every_clips=2", "method=deterministic")
+TRAINING = (*tiny.training(clips=4, stages=["autoencoder"]), "train.checkpoint_every_clips=2", "method=deterministic")
 COMMANDS = {
     "scenes": "scenes --out WORK/set --clips 3 --size 32 --workers 1",
     "prepare": "prepare GIVEN/videos --out WORK/set --size 32 --frames 3 --workers 1",
-    "train": f"train WORK/clips --recipe tiny-64 --out WORK/run --threads 1 {' '.join(f'--set {x}' for x in TRAINING)}",
+    "train": f"train WORK/clips --recipe {tiny.RECIPE} --out WORK/run --threads 1 "
+    + " ".join(f"--set {override}" for override in TRAINING),
     "evaluate": "evaluate copy-x0 WORK/clips --out WORK/report --samples 2 --most 2 --calibrated 1 --cloud 2 --batch 1 "
     "--workers 1",
     "calibrate": "calibrate GIVEN/tiny.safetensors WORK/clips --out WORK/out/model.safetensors --most 1 --samples 2",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ipoke.core.settings import LatentFlowSettings
+from ipoke.core.sections import LatentFlowSettings
 from ipoke.networks.bijections.chain import Chain
 from ipoke.networks.bijections.multiscale import Multiscale
 from ipoke.networks.latent_flow import LatentFlow

@@ -8,7 +8,8 @@ import torch
 
 import ipoke
 from ipoke.core.errors import InputError
-from ipoke.core.settings import LatentFlowSettings, load_recipe
+from ipoke.core.sections import LatentFlowSettings
+from ipoke.core.settings import load_recipe
 from ipoke.data.poke import Poke
 from ipoke.evaluation.metrics.round_trips import measure_round_trips
 from ipoke.networks import round_trip

@@ -182,7 +182,7 @@ def test_without_pokes_nothing_is_pulled():
 
 
 def test_what_paints_has_nothing_to_reach_by():
-    recipe = load_recipe("tiny-64", ["clip_decoder.output=paint"])
+    recipe = load_recipe("tiny-64", ["clip_decoder.kind=spade"])
     assert not ipoke.PokeModel(recipe).reaches
 
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from ipoke.core.settings import STAGES
+from ipoke.core.recipe import STAGES
 from ipoke.networks.autoencoder.perceptual import WEIGHTS_VARIABLE
 from ipoke.training import loop
 from ipoke.training.train import train

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.training import loop
 from ipoke.training.train import train
 from tiny import Silent, clip_set, tiny_recipe, training

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import Recipe, load_recipe, stages_of
+from ipoke.core.recipe import Recipe, stages_of
+from ipoke.core.settings import load_recipe
 from ipoke.sampling.model import load
 from ipoke.training import budget
 from ipoke.training.budget import LONG, NARROW, SHORT, WIDE, make_plan, read_plan, write_plan

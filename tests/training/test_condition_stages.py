@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.batches import training_batch
 from ipoke.sampling.model import PokeModel
 from ipoke.training.condition_stages import PokeEncoderStage

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 
 from ipoke.core.errors import printable
-from ipoke.core.settings import STAGES
+from ipoke.core.recipe import STAGES
 
 LINE_EVERY_S = 60.0
 """Seconds between lines of progress where nobody watches."""

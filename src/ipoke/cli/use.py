@@ -275,7 +275,7 @@ def _round_trips(model: "PokeModel") -> Iterator[tuple[str, str]]:
 
 
 def _about_model(name: str) -> list[tuple[str, str]]:
-    from ipoke.core.settings import LATENT_SIDE
+    from ipoke.core.recipe import LATENT_SIDE
     from ipoke.sampling.model import load
 
     model = load(name)

@@ -23,7 +23,8 @@ from ipoke.core.folders import LOCK_FILE, writing_alone
 from ipoke.core.json_text import json_text
 from ipoke.core.old_settings import upgraded
 from ipoke.core.reading.regular import json_of, read_bounded, regular_file
-from ipoke.core.settings import Recipe, parse_recipe
+from ipoke.core.recipe import Recipe
+from ipoke.core.settings import stored_recipe
 
 WEIGHTS_NAME = "model.safetensors"
 FORMAT = "ipoke-model-1"
@@ -45,6 +46,8 @@ MOST_NUMBERS = 2**30
 """Weights of a model; one as large as the paper's has 2**28."""
 MOST_HEADER_BYTES, MOST_FACTS, LONGEST_FACT = 2**22, 256, 2**15
 """Of a safetensors file; the header of a checkpoint of the paper's size has half a megabyte."""
+MOST_NAMED = 4
+"""Settings that an error names."""
 MOST_INPUT_BYTES = 2**20
 """Of what a run was started with."""
 Built = TypeVar("Built", bound=nn.Module)
@@ -209,7 +212,7 @@ def _is_of_kind(got: torch.dtype, wanted: torch.dtype) -> bool:
 
 
 def settings_toml(recipe: Recipe) -> str:
-    """Write a recipe as TOML that `load_recipe` reads back to the same recipe."""
+    """Write the keys of a recipe that have an effect as TOML, which `load_recipe` reads back to the same recipe."""
     lines: list[str] = []
 
     def emit(table: dict[str, Any], prefix: str) -> None:
@@ -221,13 +224,13 @@ def settings_toml(recipe: Recipe) -> str:
             if isinstance(value, dict):
                 emit(value, f"{prefix}.{key}" if prefix else key)
 
-    emit(recipe.model_dump(mode="json"), "")
+    emit(recipe.table(), "")
     return "\n".join(lines) + "\n"
 
 
 def model_metadata(recipe: Recipe, facts: dict[str, str]) -> dict[str, str]:
     """Describe a model file: its format, its recipe, and facts about how it came to be."""
-    return {"format": FORMAT, "recipe": recipe.model_dump_json(), **facts}
+    return {"format": FORMAT, "recipe": json_text(recipe.table(), ascii_only=False, is_compact=True), **facts}
 
 
 def recipe_from_metadata(metadata: dict[str, str], path: Path) -> Recipe:
@@ -245,7 +248,7 @@ def recipe_from_metadata(metadata: dict[str, str], path: Path) -> Recipe:
         raise InputError(f"{path}: its recipe is missing or corrupt ({error}); restore the file") from error
     if isinstance(table, dict):
         table = upgraded(table, str(path))
-    return parse_recipe(table, str(path))
+    return stored_recipe(table, str(path))
 
 
 def facts_from_metadata(metadata: dict[str, str]) -> dict[str, str]:
@@ -373,7 +376,7 @@ def _names(folder: Path) -> set[str]:
 
 def _is_recipe(path: Path) -> bool:
     try:
-        parse_recipe(tomllib.loads(path.read_text(encoding="utf-8")), str(path))
+        _stored_recipe(path)
     except (InputError, OSError, ValueError):
         return False
     return True
@@ -398,24 +401,28 @@ def _read_inputs(path: Path) -> dict[str, Any]:
 
 
 def _completed(path: Path) -> str:
-    """Read resolved settings, with the defaults of keys that came after the version that wrote them."""
-    text = path.read_text(encoding="utf-8", errors="replace")
+    """Read resolved settings of any version as this version writes them."""
     try:
-        return settings_toml(parse_recipe(tomllib.loads(text), str(path)))
-    except (InputError, tomllib.TOMLDecodeError):
-        return text
+        return settings_toml(_stored_recipe(path))
+    except (InputError, ValueError):
+        return path.read_text(encoding="utf-8", errors="replace")
+
+
+def _stored_recipe(path: Path) -> Recipe:
+    """Read the settings of a run, of any version."""
+    return stored_recipe(upgraded(tomllib.loads(path.read_text(encoding="utf-8")), str(path)), str(path))
 
 
 def _refuse_difference(what: str, before: str, now: str) -> None:
-    """Compare two resolved settings and name every key that differs."""
+    """Compare two resolved settings and name the keys that differ, first those that both have."""
     if before == now:
         return
     old, new = _flat(before), _flat(now)
-    changes = [
-        f"{key} was {old.get(key, 'unset')}, got {new.get(key, 'unset')}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    differing = [key for key in old.keys() | new.keys() if old.get(key) != new.get(key)]
+    differing.sort(key=lambda key: (key not in old or key not in new, key))
+    changes = [f"{key} was {old.get(key, 'unset')}, got {new.get(key, 'unset')}" for key in differing[:MOST_NAMED]]
+    if len(differing) > MOST_NAMED:
+        changes.append(f"and {len(differing) - MOST_NAMED} more")
     raise InputError(f"{what} was started with other settings: {'; '.join(changes)}; use them again or another --out")
 
 

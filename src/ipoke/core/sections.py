@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator
 
 from ipoke.core.values import (
     WHOLE,
@@ -13,6 +13,7 @@ from ipoke.core.values import (
     Frames,
     MaybeClips,
     MaybeWidths,
+    Name,
     NonNegative,
     PathText,
     PositiveInt,
@@ -32,16 +33,12 @@ class ClipSettings(Section):
 
     size: Literal[64, 128] = 64
     frames: Frames = 10
-    seen_size: Literal[64, 128] | None = None
-    """Side at which the networks look at pictures, motion and pokes, px; that of the clips if unset. Differs from the
-    original, whose networks see all that they show. Needs ``clip_decoder.detail_widths``, one per doubling."""
 
 
 class PokeSettings(Section):
     """How pokes are read off optical flow. Paper: Sec. 3.3."""
 
     max_pokes: Annotated[int, Field(gt=0, le=100), WHOLE] = 5
-    fixed_count: bool = False
     patch: Annotated[int, Field(gt=0, lt=32), WHOLE] = 5
     """Side of the square that a poke fills in the poke map, px (odd); also the margin kept free of pokes."""
     zero_poke_fraction: Fraction = 1 / 12
@@ -109,25 +106,49 @@ class ClipEncoderSettings(Section):
     motion by itself."""
 
 
-class ClipDecoderSettings(Section):
-    """ConvGRU roll-out and SPADE decoder from latent and source frame to frames."""
+class DecoderSettings(Section):
+    """What both clip decoders have: a ConvGRU that unrolls the latent, and feature maps from 8 x 8 to full size."""
 
     rollout_layers: Depth = 4
     rollout_update_bias: Start = 0.0
-    """Bias of the ConvGRU's update gates at the start. Below 0 a latent is remembered over the whole roll-out; at 0, as
-    in the original, half of it is lost at every step."""
+    """Bias of the ConvGRU's update gates at the start. Below 0 the states keep the latent over the whole roll-out; at
+    0, as in the original, they lose half of it at every step."""
     widths: Widths = (256, 256, 128, 64)
     """In-block, then one up-block (twice the side) per further entry."""
+
+
+class SpadeDecoderSettings(DecoderSettings):
+    """The paper's SPADE decoder: it paints every pixel. Paper: Sec. 3.2, G."""
+
+    kind: Literal["spade"] = "spade"
     spade_width: Width = 128
     groups: Width = 16
     spectral_norm: bool = True
-    output: Literal["paint", "move"] = "paint"
-    """``paint``: the paper's, RGB from the last feature map. ``move``: move the source's pixels by a predicted
-    displacement and paint only what was hidden; without spade_width, groups and spectral_norm."""
+
+
+class WarpDecoderSettings(DecoderSettings):
+    """The warp decoder: it moves the source's pixels by a predicted displacement and paints only disoccluded ones.
+
+    Differs from the original, which has the SPADE decoder alone.
+    """
+
+    kind: Literal["warp"] = "warp"
     source_widths: MaybeWidths = ()
-    """``move`` only: widths of the source's features, one per entry of ``widths``, coarse to fine."""
+    """Widths of the source's features, one per entry of ``widths``, coarse to fine."""
     detail_widths: MaybeWidths = ()
-    """``move`` only: one more doubling per entry, from ``clip.seen_size`` to the size of the clips."""
+    """Each entry doubles the side once more: all other networks see pictures, motion and pokes at the side of the clips
+    divided by two per entry. Differs from the original, whose networks see all that they show."""
+
+
+def _decoder_kind(value: object) -> str:
+    """Read which decoder a table is about; the paper's if it does not say."""
+    return str(value.get("kind", "spade") if isinstance(value, dict) else getattr(value, "kind", "spade"))
+
+
+ClipDecoderSettings = Annotated[
+    Annotated[SpadeDecoderSettings, Tag("spade")] | Annotated[WarpDecoderSettings, Tag("warp")],
+    Discriminator(_decoder_kind),
+]
 
 
 class AutoencoderLossSettings(Section):
@@ -141,9 +162,9 @@ class AutoencoderLossSettings(Section):
     kl_last: NonNegative | None = None
     """What ``kl`` becomes in the third quarter of the stage, linearly; it stays as it is if unset."""
     motion: NonNegative = 0.0
-    """Error of the decoder's motion of the last frame against the optical flow of the clip, px (``move`` only)."""
+    """Error of the motion that the warp decoder predicts for the last frame, against the clip's optical flow, px."""
     motion_between: NonNegative = 0.0
-    """The same for the frames before, against the clip's tracks."""
+    """The same for earlier frames, against the clip's tracks."""
     adversarial_static: NonNegative = 1.0
     adversarial_temporal: NonNegative = 1.0
     feature_matching: NonNegative = 1.0
@@ -164,31 +185,40 @@ class DiscriminatorSettings(Section):
     static_widths: Widths = (64, 128, 256, 512)
     static_frames: Annotated[int, Field(gt=0, le=1000), WHOLE] = 16
     temporal_widths: Annotated[Widths, Field(min_length=2)] = (64, 64, 128, 256, 512)
-    temporal_groups: Width = 16
+    groups: Width = 16
     window: Literal["random", "first"] = "random"
     """Which frames the temporal one sees. Differs from the original (``first``), which never saw the last frame."""
 
 
 class ConditionEncoderSettings(Section):
-    """Encoder of the source frame, or of pokes with the source frame, onto the latent grid."""
+    """What both condition encoders have: a network onto the latent grid, and the decoder that pre-trains it."""
 
     widths: Widths = (32, 64, 64)
     """One stride-2 stage per entry; the last is the width of the features."""
     decoder_widths: Widths = (64, 64, 32)
     """Decoder that serves pre-training only."""
     bottleneck_blocks: Depth = 1
-    """Residual blocks on the latent grid; more let a poke be felt further away."""
-    norm: Norm = "group"
+    """Residual blocks on the latent grid; each widens the area that a poke influences."""
     groups: Width = 16
     spectral_norm: bool = True
+
+
+class ImageEncoderSettings(ConditionEncoderSettings):
+    """Encoder of the source frame. Paper: Sec. 3.2, Phi_x0."""
+
+
+class PokeEncoderSettings(ConditionEncoderSettings):
+    """Encoder of pokes. Paper: Sec. 3.2, Phi_c."""
+
+    norm: Norm = "group"
     sees_poked: bool = False
-    """Poke encoder only: also feed where the map was poked, so that a pin (zero displacement) can be told from no poke.
-    Differs from the original, which cannot express pins."""
-    error: Literal["absolute", "squared"] = "absolute"
-    """Poke encoder only: what pre-training descends. The squared error asks for the mean of the motion that a poke can
-    mean; the absolute one, as in the original, for its median, which is standing still at most places."""
+    """Also feed where the map was poked, so that a pin (zero displacement) can be told from no poke. Differs from the
+    original, which cannot express pins."""
     sees_source: bool = True
-    """Poke encoder only: also feed the source frame (5 channels); without it the poke map alone (2 channels)."""
+    """Also feed the source frame (5 channels); without it the poke map alone (2 channels)."""
+    error: Literal["absolute", "squared"] = "absolute"
+    """Pre-training minimises it. The squared error leads to the mean of all motions that a poke can mean; the absolute
+    one, as in the original, to their median, which is standing still at most places."""
 
 
 class LatentFlowSettings(Section):
@@ -249,10 +279,30 @@ class StageSettings(Section):
     ema_half_life_clips: MaybeClips = 0
     """Half-life of the averaged weights; 0 keeps the last ones."""
     precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class AutoencoderStageSettings(StageSettings):
+    """The video autoencoder; a baseline is trained by it too."""
+
+
+class ImageEncoderStageSettings(StageSettings):
+    """Pre-training of the image encoder."""
+
     perceptual: bool = True
-    """Image and poke encoder: take the perceptual distance into the loss where weights for it are found."""
+    """Add the perceptual distance to the loss where weights for it are found."""
     adversarial_start: Fraction = 0.0
-    """Image encoder only: share of the stage after which its discriminator takes part; 1 leaves it out."""
+    """Share of the stage after which its discriminator takes part; 1 trains without one."""
+
+
+class PokeEncoderStageSettings(StageSettings):
+    """Pre-training of the poke encoder."""
+
+    perceptual: bool = True
+    """Add the perceptual distance of optical flow to the loss where weights for it are found."""
+
+
+class LatentFlowStageSettings(StageSettings):
+    """The latent flow."""
 
 
 class TrainSettings(Section):
@@ -261,12 +311,14 @@ class TrainSettings(Section):
     start: PathText | None = None
     """Differs from the original if set: a model whose weights training starts from, where they fit, instead of chance.
     A bundled name, run directory or .safetensors file."""
-    autoencoder: StageSettings = StageSettings(
+    autoencoder: AutoencoderStageSettings = AutoencoderStageSettings(
         clips=800_000, batch=20, learning_rate=2e-4, betas=(0.5, 0.9), weight_decay=1e-5, schedule="exponential"
     )
-    image_encoder: StageSettings = StageSettings(clips=2_560_000, batch=128, learning_rate=2e-4, adversarial_start=0.1)
-    poke_encoder: StageSettings = StageSettings(clips=2_560_000, batch=64, learning_rate=1e-3)
-    latent_flow: StageSettings = StageSettings(
+    image_encoder: ImageEncoderStageSettings = ImageEncoderStageSettings(
+        clips=2_560_000, batch=128, learning_rate=2e-4, adversarial_start=0.1
+    )
+    poke_encoder: PokeEncoderStageSettings = PokeEncoderStageSettings(clips=2_560_000, batch=64, learning_rate=1e-3)
+    latent_flow: LatentFlowStageSettings = LatentFlowStageSettings(
         clips=8_000_000,
         batch=40,
         learning_rate=1e-3,
@@ -286,5 +338,25 @@ class BudgetSettings(Section):
     """Time to train in, which decides widths, batches and numbers of clips in the recipe's place."""
 
     hours: Annotated[float, Field(gt=0, le=10_000)] | None = None
-    device: Literal["cpu", "cuda"] | None = None
-    """On which the hours are spent; the one that is there if unset."""
+
+
+class RecipeTables(Section):
+    """All tables of a recipe, each valid by itself; `ipoke.core.recipe.Recipe` also checks that they agree."""
+
+    name: Name = "custom"
+    method: Literal["ipoke", "cvae", "sparse_warping", "deterministic", "recurrent"] = "ipoke"
+    """What is trained: the system of the paper, or a baseline of `ipoke.training.baselines` in the widths of this
+    recipe, for as long as ``train.autoencoder`` says."""
+    clip: ClipSettings = ClipSettings()
+    latent_channels: Annotated[int, Field(gt=1, le=1024), WHOLE] = 32
+    pokes: PokeSettings = PokeSettings()
+    augment: AugmentSettings = AugmentSettings()
+    clip_encoder: ClipEncoderSettings = ClipEncoderSettings()
+    clip_decoder: ClipDecoderSettings = SpadeDecoderSettings()
+    autoencoder_losses: AutoencoderLossSettings = AutoencoderLossSettings()
+    discriminators: DiscriminatorSettings = DiscriminatorSettings()
+    image_encoder: ImageEncoderSettings = ImageEncoderSettings()
+    poke_encoder: PokeEncoderSettings = PokeEncoderSettings()
+    latent_flow: LatentFlowSettings = LatentFlowSettings()
+    train: TrainSettings = TrainSettings()
+    budget: BudgetSettings = BudgetSettings()

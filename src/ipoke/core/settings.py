@@ -1,148 +1,40 @@
-"""Recipes: every number that a training run depends on, typed, frozen and strict.
+"""Reading recipes: from the files that come with the package, and from TOML files that people write.
 
-A recipe is a TOML file. Each key has one default, here, and the defaults are the paper's (64 px); the shipped recipes
-in ``ipoke/recipes`` say where they differ. Unknown keys are refused with a suggestion.
+Each key has one default, in `ipoke.core.sections`, and the defaults are the paper's (64 px). A recipe may extend
+another one: then it says only what differs. Keys that are unknown, or that have no effect in the recipe, are refused.
 """
 
 import difflib
 import tomllib
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, NamedTuple, get_args
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 
 from ipoke.core.errors import LONGEST_WORD, InputError, cut, shown
+from ipoke.core.json_text import json_text
+from ipoke.core.old_settings import OLD_KEYS
 from ipoke.core.reading.regular import read_bounded
-from ipoke.core.sections import (
-    AugmentSettings,
-    AutoencoderLossSettings,
-    BudgetSettings,
-    ClipDecoderSettings,
-    ClipEncoderSettings,
-    ClipSettings,
-    ConditionEncoderSettings,
-    DiscriminatorSettings,
-    LatentFlowSettings,
-    PokeSettings,
-    TrainSettings,
-)
-from ipoke.core.values import WHOLE, Name, Section, problem_of
+from ipoke.core.recipe import Recipe, without
+from ipoke.core.sections import SpadeDecoderSettings, WarpDecoderSettings
+from ipoke.core.unused import unused_keys
+from ipoke.core.values import problem_of
 
 LARGEST_RECIPE, LONGEST_LINE = 2**15, 4500
 """Bytes of a recipe, and of a line of it, which a path may fill; recipes that come with the package have 3 KB."""
+DEEPEST = 4
+"""Recipes of which each extends the next."""
+DECODERS = {"spade": SpadeDecoderSettings, "warp": WarpDecoderSettings}
 
 
-STAGES = ("autoencoder", "image_encoder", "poke_encoder", "latent_flow")
-"""The training stages of the paper, in the order in which they run."""
-BASELINE_STAGE = "baseline"
-"""The one stage of a run with another ``method``. It takes the place of the autoencoder: its clips, in its order."""
+class Layer(NamedTuple):
+    """A table of settings that changes those below it."""
 
-
-class Recipe(Section):
-    """Everything that decides what a run computes."""
-
-    name: Name = "custom"
-    method: Literal["ipoke", "cvae", "sparse_warping", "deterministic", "recurrent"] = "ipoke"
-    """What is trained: the system of the paper, or a baseline of `ipoke.training.baselines` in the widths of this
-    recipe, on the budget of ``train.autoencoder``."""
-    clip: ClipSettings = ClipSettings()
-    latent_channels: Annotated[int, Field(gt=1, le=1024), WHOLE] = 32
-    pokes: PokeSettings = PokeSettings()
-    augment: AugmentSettings = AugmentSettings()
-    clip_encoder: ClipEncoderSettings = ClipEncoderSettings()
-    clip_decoder: ClipDecoderSettings = ClipDecoderSettings()
-    autoencoder_losses: AutoencoderLossSettings = AutoencoderLossSettings()
-    discriminators: DiscriminatorSettings = DiscriminatorSettings()
-    image_encoder: ConditionEncoderSettings = ConditionEncoderSettings()
-    poke_encoder: ConditionEncoderSettings = ConditionEncoderSettings()
-    latent_flow: LatentFlowSettings = LatentFlowSettings()
-    train: TrainSettings = TrainSettings()
-    budget: BudgetSettings = BudgetSettings()
-
-    @property
-    def seen_size(self) -> int:
-        """Side at which the networks look at pictures, px."""
-        return self.clip.seen_size or self.clip.size
-
-    @property
-    def shrink(self) -> int:
-        """By what factor pictures, motion and pokes shrink before the networks see them."""
-        return self.clip.size // self.seen_size
-
-    @model_validator(mode="after")
-    def _sizes_agree(self) -> "Recipe":
-        """Check what single keys cannot: that every network ends on the same 8 x 8 grid."""
-        seen = self.seen_size
-        side = seen
-        for _, height, width in self.clip_encoder.strides:
-            if height != width:
-                raise ValueError(f"clip_encoder.strides: got {height} by {width}, expected square strides")
-            side = -(-side // height)
-        if side != LATENT_SIDE:
-            raise ValueError(f"clip_encoder.strides: end on a {side} x {side} grid at {seen} px, expected 8 x 8")
-        if len(self.clip_encoder.widths) != len(self.clip_encoder.strides):
-            raise ValueError("clip_encoder: widths and strides differ in length")
-        ups = seen // LATENT_SIDE
-        for name, count in (
-            ("clip_decoder.widths", len(self.clip_decoder.widths) - 1),
-            ("image_encoder.widths", len(self.image_encoder.widths)),
-            ("image_encoder.decoder_widths", len(self.image_encoder.decoder_widths)),
-            ("poke_encoder.widths", len(self.poke_encoder.widths)),
-            ("poke_encoder.decoder_widths", len(self.poke_encoder.decoder_widths)),
-        ):
-            if 2**count != ups:
-                raise ValueError(f"{name}: {count} doublings, expected {ups.bit_length() - 1} at {seen} px")
-        details = len(self.clip_decoder.detail_widths)
-        if seen * 2**details != self.clip.size:
-            raise ValueError(
-                f"clip_decoder.detail_widths: got {details} entries, expected one per doubling from clip.seen_size, "
-                f"{seen} px, to clip.size, {self.clip.size} px"
-            )
-        if details and self.clip_decoder.output != "move":
-            raise ValueError("clip_decoder.detail_widths: needs output = move")
-        if self.clip_decoder.output == "move" and len(self.clip_decoder.source_widths) != len(self.clip_decoder.widths):
-            raise ValueError("clip_decoder: widths and source_widths differ in length")
-        levels = len(self.latent_flow.steps)
-        layers = sum(self.latent_flow.steps) * (self.latent_flow.units + 1)
-        if layers > MOST_FLOW_LAYERS:
-            raise ValueError(
-                f"latent_flow: all steps times (units + 1) are {layers}, expected {MOST_FLOW_LAYERS} at most"
-            )
-        factor = self.latent_flow.factor or levels + 1
-        if levels > 1 and (factor <= levels or self.latent_channels % factor):
-            raise ValueError(
-                f"latent_flow.steps: {levels} levels need latent_channels divisible by a factor above {levels}, "
-                f"got {self.latent_channels} and {factor}"
-            )
-        if self.autoencoder_losses.motion_between and not self.clip_encoder.sees_tracks:
-            raise ValueError(
-                "autoencoder_losses.motion_between: needs clip_encoder.sees_tracks, which brings the tracks"
-            )
-        if self.pokes.patch % 2 == 0:
-            raise ValueError(f"pokes.patch: got {self.pokes.patch}, expected an odd number of px")
-        return self
-
-
-MOST_FLOW_LAYERS = 512
-"""Steps of all levels, times one more than there are units; the paper's are 159."""
-LATENT_SIDE = 8
-"""Side of the latent grid, the same for every clip size. Paper: Sec. 3.2."""
-
-
-def stages_of(recipe: Recipe) -> tuple[str, ...]:
-    """Name the stages that a recipe trains, in the order in which they run."""
-    return STAGES if recipe.method == "ipoke" else (BASELINE_STAGE,)
-
-
-def settings_key(stage: str) -> str:
-    """Say which section of the recipe's ``train`` a stage goes by; a baseline by that of the autoencoder."""
-    return "autoencoder" if stage == BASELINE_STAGE else stage
-
-
-def stage_stream(stage: str) -> int:
-    """Number the random stream of a stage; a baseline has that of the autoencoder, and so sees the same clips."""
-    return 0 if stage == BASELINE_STAGE else STAGES.index(stage)
+    where: str
+    """Whom an error speaks of."""
+    table: dict[str, Any]
 
 
 def recipe_names() -> list[str]:
@@ -154,15 +46,95 @@ def recipe_names() -> list[str]:
     )
 
 
-def load_recipe(name_or_file: str, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     """Read a shipped recipe by name, or a TOML file, then apply ``key=value`` overrides such as ``train.seed=1``.
 
     Raises:
-        InputError: No such recipe, not TOML, an unknown key (with a suggestion), or a value out of range.
+        InputError: No such recipe, not TOML, an unknown key (with a suggestion), a key that has no effect in this
+            recipe, or a value out of range.
 
     >>> load_recipe("lean-64", ["train.seed=7"]).train.seed
     7
     """
+    layers = _layers_of(name_or_file)
+    given: dict[str, Any] = {}
+    for override in overrides:
+        key, found, value = override.partition("=")
+        if not found:
+            raise InputError(f"--set: got {shown(override)}, expected key=value such as train.seed=1")
+        _assign(given, key.strip(), _toml_value(value.strip()))
+    if given:
+        layers.append(Layer(layers[-1].where, given))
+    return _resolved(layers)
+
+
+def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
+    """Read a recipe from a table that extends no other.
+
+    Raises:
+        InputError: The first problem found, with the key, what was got and what is expected.
+    """
+    return _resolved([Layer(where, table)])
+
+
+def stored_recipe(table: dict[str, Any], where: str) -> Recipe:
+    """Read a recipe that a program stored; keys without an effect, which older versions stored too, are dropped.
+
+    Raises:
+        InputError: As `parse_recipe`.
+    """
+    recipe = _validated(table, where)
+    return _validated(without(table, unused_keys(recipe)), where)
+
+
+def suggestion(word: str, known: list[str]) -> str:
+    """Return ``" (did you mean X?)"`` for the nearest known word, or nothing."""
+    near = difflib.get_close_matches(word[:LONGEST_WORD], known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def _layers_of(name: str, above: tuple[str, ...] = ()) -> list[Layer]:
+    """Give the tables of a recipe and of those that it extends, its own last.
+
+    Args:
+        name: Of the recipe, or its file.
+        above: The recipes that extend it, the nearest last.
+
+    Raises:
+        InputError: One cannot be read, or they extend each other without end.
+    """
+    layer = _read(name)
+    base = layer.table.pop("extends", None)
+    if base is None:
+        return [layer]
+    if not isinstance(base, str):
+        raise InputError(f'{layer.where}: extends: got {shown(base)}, expected a recipe such as "lean-64"')
+    if base.endswith(".toml"):
+        base = str(Path(name).parent / base)
+    if any(_same(base, one) for one in (*above, name)):
+        raise InputError(
+            f"{layer.where}: extends: {shown(base)} in turn extends this recipe; remove one of the two keys"
+        )
+    if len(above) + 2 > DEEPEST:
+        raise InputError(
+            f"{layer.where}: extends: got more than {DEEPEST} recipes that extend one another; "
+            f"copy what {shown(base)} says into this one"
+        )
+    try:
+        return [*_layers_of(base, (*above, name)), layer]
+    except InputError as error:
+        raise InputError(f"{layer.where}: extends: {error}") from error
+
+
+def _same(first: str, second: str) -> bool:
+    """Tell whether two names are those of one recipe."""
+    if first in recipe_names() or second in recipe_names():
+        return first == second
+    return Path(first).resolve() == Path(second).resolve()
+
+
+def _read(name_or_file: str) -> Layer:
+    """Read one file, without those that it extends."""
     if name_or_file in recipe_names():
         text = (resources.files("ipoke.bundled.recipes") / f"{name_or_file}.toml").read_text(encoding="utf-8")
         where = f"recipe {name_or_file}"
@@ -180,39 +152,119 @@ def load_recipe(name_or_file: str, overrides: list[str] | tuple[str, ...] = ()) 
     try:
         if max(map(len, text.splitlines()), default=0) > LONGEST_LINE:
             raise ValueError(f"a line is longer than {LONGEST_LINE} characters")
-        table = tomllib.loads(text)
+        return Layer(where, tomllib.loads(text))
     except RecursionError as error:
         raise InputError(f"{where}: nested too deeply; correct the file") from error
     except ValueError as error:
         raise InputError(f"{where}: not valid TOML ({error}); correct the file") from error
-    for override in overrides:
-        key, found, value = override.partition("=")
-        if not found:
-            raise InputError(f"--set: got {shown(override)}, expected key=value such as train.seed=1")
-        _assign(table, key.strip(), _toml_value(value.strip()))
-    return parse_recipe(table, where)
 
 
-def parse_recipe(table: dict[str, Any], where: str) -> Recipe:
-    """Validate a recipe that was read from TOML or from a run's settings.
+def _resolved(layers: Sequence[Layer]) -> Recipe:
+    """Lay tables one over the other; keys of lower ones that lose their effect are dropped.
 
     Raises:
-        InputError: The first problem found, with the key, what was got and what is expected.
+        InputError: A table has a key without an effect, or together with those below it is no recipe.
     """
+    table: dict[str, Any] = {}
+    for where, given in layers:
+        if not isinstance(given, dict):
+            raise InputError(f"{where}: got {shown(given)}, expected a table of settings")
+        try:
+            table = _overlaid(table, given)
+            recipe = _validated(table, where)
+            unused = unused_keys(recipe)
+            for key in _written(given):
+                if key in unused:
+                    raise InputError(f"{where}: {key} has no effect here, only {unused[key]}; leave it out")
+            table = without(table, unused)
+        except RecursionError as error:
+            raise InputError(f"{where}: nested too deeply; correct the recipe") from error
+    return _validated(table, layers[-1].where)
+
+
+def _overlaid(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Change a table by another one; a decoder of another kind keeps what both kinds have.
+
+    >>> _overlaid({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+    {'a': {'b': 1, 'c': 3}}
+    """
+    result = dict(below)
+    for key, value in above.items():
+        known = below.get(key)
+        if not (isinstance(known, dict) and isinstance(value, dict)):
+            result[key] = value
+            continue
+        kind = DECODERS.get(str(value.get("kind"))) if key == "clip_decoder" else None
+        if kind is not None and known.get("kind", "spade") != value["kind"]:
+            known = {name: one for name, one in known.items() if name in kind.model_fields}
+        result[key] = _overlaid(known, value)
+    return result
+
+
+def _written(table: Any, prefix: str = "") -> Iterator[str]:
+    """Name the keys of a table, dotted."""
+    for key, value in table.items():
+        if isinstance(value, dict):
+            yield from _written(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _validated(table: dict[str, Any], where: str) -> Recipe:
+    """Check a table: its keys, their values, and whether they agree."""
     try:
         return Recipe.model_validate(_with_tuples(table))
     except RecursionError as error:
         raise InputError(f"{where}: nested too deeply; correct the recipe") from error
     except ValidationError as error:
         first = error.errors()[0]
-        location = ".".join(str(part) for part in first["loc"])
+        location = [str(part) for part in first["loc"]]
+        kind = location.pop(1) if location[:1] == ["clip_decoder"] and len(location) > 1 else None
         if first["type"] == "extra_forbidden":
-            known = _known_keys(first["loc"][:-1])
-            raise InputError(
-                f"{where}: unknown key {location}{suggestion(str(first['loc'][-1]), known)}; "
-                f"known here: {', '.join(known)}"
-            ) from error
-        raise InputError(f"{where}: {problem_of(error)}") from error
+            raise InputError(f"{where}: {_unknown(location, kind)}") from error
+        if first["type"] == "union_tag_invalid":
+            got, known = shown(first["input"]["kind"]), " or ".join(json_text(name) for name in DECODERS)
+            raise InputError(f"{where}: clip_decoder.kind: got {got}, expected {known}") from error
+        raise InputError(f"{where}: {problem_of(error, '.'.join(location))}") from error
+
+
+def _unknown(location: list[str], kind: str | None) -> str:
+    """Say what a key that is not known may have been meant for."""
+    key = ".".join(location)
+    if key in OLD_KEYS:
+        return f"{key} was a key of version 0.1; {OLD_KEYS[key]}"
+    every = list(_all_keys(Recipe))
+    if kind is not None and key in every:
+        other = next(name for name in DECODERS if name != kind)
+        return f'unknown key {key} with clip_decoder.kind = "{kind}"; it is one of kind = "{other}"'
+    section: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        section = _table(section, part, kind)
+    known = list(section.model_fields)
+    meant = suggestion(location[-1], known)
+    elsewhere = [one for one in every if one.endswith(f".{location[-1]}")]
+    if not meant and elsewhere:
+        meant = f" (did you mean {' or '.join(elsewhere[:2])}?)"
+    return f"unknown key {key}{meant}; known here: {', '.join(known)}"
+
+
+def _table(section: type[BaseModel], key: str, kind: str | None) -> type[BaseModel]:
+    if key == "clip_decoder":
+        return DECODERS[kind or "spade"]
+    annotation = section.model_fields[key].annotation
+    candidates = [annotation, *get_args(annotation)]
+    return next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+
+
+def _all_keys(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Name every key that any recipe may have, dotted."""
+    for name, field in section.model_fields.items():
+        if name == "clip_decoder":
+            yield from (f"{name}.{key}" for kind in DECODERS.values() for key in kind.model_fields)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _all_keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
 
 
 def _with_tuples(value: Any) -> Any:
@@ -220,12 +272,6 @@ def _with_tuples(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _with_tuples(part) for key, part in value.items()}
     return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
-
-
-def suggestion(word: str, known: list[str]) -> str:
-    """Return ``" (did you mean X?)"`` for the nearest known word, or nothing."""
-    near = difflib.get_close_matches(word[:LONGEST_WORD], known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _toml_value(text: str) -> Any:
@@ -243,13 +289,3 @@ def _assign(table: dict[str, Any], dotted: str, value: Any) -> None:
         if not isinstance(table, dict):
             raise InputError(f"--set {cut(dotted, LONGEST_WORD)}: {parent} is a value, not a table of the recipe")
     table[last] = value
-
-
-def _known_keys(location: tuple[int | str, ...]) -> list[str]:
-    """List the keys of the section at a location of the recipe."""
-    section: type[BaseModel] = Recipe
-    for part in location:
-        annotation = section.model_fields[str(part)].annotation
-        candidates = [annotation, *get_args(annotation)]
-        section = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))
-    return list(section.model_fields)

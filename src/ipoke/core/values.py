@@ -48,10 +48,15 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
-def problem_of(error: ValidationError) -> str:
-    """Say the first thing that is wrong with a table: where, what was got, what is expected."""
+def problem_of(error: ValidationError, location: str | None = None) -> str:
+    """Say the first thing that is wrong with a table: where, what was got, what is expected.
+
+    Args:
+        error: Of pydantic.
+        location: The key concerned, dotted, where pydantic names it otherwise.
+    """
     first = error.errors(include_url=False)[0]
-    location = ".".join(str(part) for part in first["loc"])
+    location = ".".join(str(part) for part in first["loc"]) if location is None else location
     message = " ".join(first["msg"].removeprefix("Value error, ").split())
     if not location:
         return message

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, UInt8
 
-from ipoke.core.settings import AugmentSettings
+from ipoke.core.sections import AugmentSettings
 
 
 @dataclass(frozen=True)

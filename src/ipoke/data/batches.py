@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ipoke.core.errors import InputError
 from ipoke.core.pixels import clip_from_frames
-from ipoke.core.settings import AugmentSettings, PokeSettings
+from ipoke.core.sections import AugmentSettings, PokeSettings
 from ipoke.data.augment import apply, draw
 from ipoke.data.balance import Objects, balanced_clip_index, object_of_turn
 from ipoke.data.poke import Poke

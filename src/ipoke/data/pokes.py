@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import PokeSettings
+from ipoke.core.sections import PokeSettings
 from ipoke.data.poke import Poke
 
 PIN_PX = 1e-3
@@ -24,25 +24,27 @@ def sample_pokes(
     settings: PokeSettings,
     rng: np.random.Generator,
     foreground: Bool[np.ndarray, "h w"] | None = None,
+    *,
+    count: int | None = None,
 ) -> list[Poke] | None:
-    """Poke where things move: up to ``max_pokes`` places with replacement, each with the vector of the field there.
+    """Poke where things move: places drawn with replacement, each with the vector of the field there.
 
     Args:
         optical_flow: From the source frame to the last, px.
         settings: How many pokes, and the margin to the border.
         rng: Source of all randomness.
         foreground: Where pokes may lie; everywhere if not given. Ignored where it leaves nothing that moves.
+        count: How many pokes, or as many as there are places; drawn from 1 to ``max_pokes`` if not given.
 
     Returns:
-        One to ``max_pokes`` pokes at pixel centres, or None where nothing moves.
+        Pokes at pixel centres, or None where nothing moves.
     """
     candidates = _moving(_inner(optical_flow, settings.patch), _inner_mask(foreground, settings.patch))
     if len(candidates) == 0:
         return None
-    count = min(settings.max_pokes, len(candidates))
-    if not settings.fixed_count:
-        count = int(rng.integers(1, count, endpoint=True))
-    places = candidates[rng.integers(len(candidates), size=count)] + settings.patch
+    most = min(settings.max_pokes if count is None else count, len(candidates))
+    drawn = int(rng.integers(1, most, endpoint=True)) if count is None else most
+    places = candidates[rng.integers(len(candidates), size=drawn)] + settings.patch
     return [_poke_at(place, optical_flow) for place in places]
 
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import LATENT_SIDE, LatentFlowSettings
+from ipoke.core.recipe import LATENT_SIDE
+from ipoke.core.sections import LatentFlowSettings
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.bijection import Bijection
 from ipoke.networks.bijections.chain import Chain, masked_step

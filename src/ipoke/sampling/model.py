@@ -15,6 +15,7 @@ from torch import Tensor
 from ipoke.core.errors import InputError, shown
 from ipoke.core.pixels import clip_from_frames
 from ipoke.core.reading.regular import is_folder, is_there, regular_file
+from ipoke.core.recipe import Recipe
 from ipoke.core.runs import (
     WEIGHTS_NAME,
     facts_from_metadata,
@@ -25,7 +26,7 @@ from ipoke.core.runs import (
     save_model,
     weights_sha256,
 )
-from ipoke.core.settings import Recipe, suggestion
+from ipoke.core.settings import suggestion
 from ipoke.data.images import read_image
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
@@ -73,7 +74,7 @@ class PokeModel(EngineHolder):
         super().__init__()
         self.recipe = recipe
         self.facts: dict[str, str] = {}
-        self.reaches = recipe.clip_decoder.output == "move"
+        self.reaches = recipe.clip_decoder.kind == "warp"
         """Whether residuals are pulled until the poked pixels reach their targets, as `ipoke.sampling.guidance` says;
         where it is False they are left as they were drawn, as in the original. A decoder that paints says no motion to
         reach by."""

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.engine.engine import Engine

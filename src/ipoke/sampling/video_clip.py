@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.optical_flow import estimator
 from ipoke.data.poke import Poke
 from ipoke.data.video import read_frames

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from ipoke.core.reading.payload import LARGEST_SESSION
-from ipoke.core.settings import Section
+from ipoke.core.values import Section
 from ipoke.core.version import __version__
 from ipoke.sampling.model import PokeModel
 from ipoke.sampling.residual_terms import Given, Residual, Term

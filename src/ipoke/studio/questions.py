@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator
 
-from ipoke.core.settings import Section
+from ipoke.core.values import Section
 from ipoke.data.poke import Poke
 from ipoke.sampling.residual_terms import Given, Residual, Term
 from ipoke.studio.limits import LIMITS

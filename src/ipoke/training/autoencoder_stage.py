@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.batches import Batch
 from ipoke.engine.engine import choose_engine
 from ipoke.networks.autoencoder import losses

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from ipoke.core.settings import BASELINE_STAGE
+from ipoke.core.recipe import BASELINE_STAGE
 from ipoke.data.batches import Batch
 from ipoke.networks.autoencoder.generated import Generated
 from ipoke.networks.autoencoder.lpips import Lpips

@@ -9,9 +9,9 @@ from pydantic import Field, ValidationError
 
 from ipoke.core.errors import InputError
 from ipoke.core.reading.regular import read_bounded
+from ipoke.core.recipe import BASELINE_STAGE, STAGES, Recipe, settings_key, stages_of
 from ipoke.core.runs import write_text
 from ipoke.core.sections import StageSettings
-from ipoke.core.settings import BASELINE_STAGE, STAGES, Recipe, settings_key, stages_of
 from ipoke.core.values import Clips, Section
 
 FILE = "plan.json"
@@ -52,6 +52,8 @@ class Plan(Section):
     recipe: Recipe
     """As it was fitted: widths, batches and schedules."""
     width: Positive
+    checkpoint_every_clips: Clips
+    """A picture is drawn half as often."""
     stages: Annotated[tuple[PlannedStage, ...], Field(min_length=1, max_length=5)]
 
     def lines(self) -> Iterator[str]:
@@ -113,8 +115,13 @@ def make_plan(asked: Recipe, *, on_gpu: bool, processes: int, speed: Callable[[R
         stages.append(PlannedStage(stage=name, seconds=clips / clips_per_s, clips=clips, clips_per_s=clips_per_s))
         fitted[settings_key(name)] = _fitted(settings, clips)
     often = max(1, round(CHECKPOINT_EVERY_S * min(speeds.values())))
-    train = recipe.train.model_copy(update={**fitted, "checkpoint_every_clips": often, "sample_every_clips": 2 * often})
-    return Plan(asked=asked, recipe=recipe.model_copy(update={"train": train}), width=width, stages=tuple(stages))
+    return Plan(
+        asked=asked,
+        recipe=recipe.model_copy(update={"train": recipe.train.model_copy(update=fitted)}),
+        width=width,
+        checkpoint_every_clips=often,
+        stages=tuple(stages),
+    )
 
 
 def read_plan(folder: Path, asked: Recipe) -> Plan | None:
@@ -172,18 +179,18 @@ def _batched(recipe: Recipe, times: int) -> Recipe:
 def _widened(recipe: Recipe, factor: float) -> Recipe:
     """Make the networks of a recipe wider or narrower, in multiples of four; latents stay as they are."""
 
-    def scaled(section: Section, *keys: str) -> Section:
-        old = {key: getattr(section, key) for key in keys}
+    def scaled(section: Section) -> Section:
+        old = {key: getattr(section, key) for key in type(section).model_fields if key.endswith("widths")}
         new = {key: tuple(max(4, round(factor * width / 4) * 4) for width in widths) for key, widths in old.items()}
         return section.model_copy(update=new)
 
     latent = recipe.latent_flow
     return recipe.model_copy(
         update={
-            "clip_encoder": scaled(recipe.clip_encoder, "widths"),
-            "clip_decoder": scaled(recipe.clip_decoder, "widths", "source_widths", "detail_widths"),
-            "image_encoder": scaled(recipe.image_encoder, "widths", "decoder_widths"),
-            "poke_encoder": scaled(recipe.poke_encoder, "widths", "decoder_widths"),
+            "clip_encoder": scaled(recipe.clip_encoder),
+            "clip_decoder": scaled(recipe.clip_decoder),
+            "image_encoder": scaled(recipe.image_encoder),
+            "poke_encoder": scaled(recipe.poke_encoder),
             "latent_flow": latent.model_copy(update={"coupling_width": max(4, round(factor * latent.coupling_width))}),
         }
     )

@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from ipoke.core.pixels import frames_from_clip
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.batches import Batch
 from ipoke.data.optical_flow import to_colour
 from ipoke.networks.autoencoder import losses
@@ -74,11 +74,12 @@ class ImageEncoderStage(Stage):
             players["static"] = StaticDiscriminator(recipe.discriminators, norm="group").to(device)
         super().__init__(settings, players, device)
         self.perceptual = perceptual if settings.perceptual else None
+        self.adversarial_start = settings.adversarial_start
 
     def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
         """Yield the encoder's turn, then the discriminator's."""
         frame = shrunk(batch.clip[:, -1], self.shrink)
-        critic = "static" in self.players and moment.progress >= self.settings.adversarial_start
+        critic = "static" in self.players and moment.progress >= self.adversarial_start
         self.let_learn("image_encoder")
         with self.autocast():
             generated = self.decoder(self.encoder(frame))
@@ -137,8 +138,9 @@ class PokeEncoderStage(Stage):
         self.scaled_error = ScaledError().to(device)
         player = nn.ModuleDict({"encoder": conditions.poke, "decoder": self.decoder, "error": self.scaled_error})
         super().__init__(recipe.train.poke_encoder, {"poke_encoder": player}, device)
-        self.perceptual = perceptual if self.settings.perceptual else None
         self.predicts_mean = recipe.poke_encoder.error == "squared"
+        uses_it = not self.predicts_mean and recipe.train.poke_encoder.perceptual
+        self.perceptual = perceptual if uses_it else None
 
     def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
         """Yield the one turn."""

@@ -10,7 +10,7 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from ipoke.core.pixels import frames_from_clip
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.batches import Batch
 from ipoke.networks.autoencoder import losses
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames

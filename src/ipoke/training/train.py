@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from ipoke.core.errors import InputError
+from ipoke.core.recipe import Recipe, settings_key, stage_stream, stages_of
 from ipoke.core.runs import Run, outlined
-from ipoke.core.settings import Recipe, settings_key, stage_stream, stages_of
 from ipoke.core.version import __version__
 from ipoke.data.balance import Objects
 from ipoke.data.batches import Batch, training_batches
@@ -63,7 +63,7 @@ def train(
             is not finite.
         TrainingStopped: ``should_stop`` said so; a checkpoint was written.
     """
-    device = device or torch.device(recipe.budget.device or "cpu")
+    device = device or torch.device("cpu")
     workers = Workers(device)
     _check(clips, recipe, stage, workers)
     _check_networks(recipe)
@@ -100,8 +100,8 @@ def train(
                 make_stage(name, model, perceptual, device),
                 run,
                 seed=recipe.train.seed,
-                checkpoint_every_clips=recipe.train.checkpoint_every_clips,
-                sample_every_clips=recipe.train.sample_every_clips,
+                checkpoint_every_clips=plan.checkpoint_every_clips if plan else recipe.train.checkpoint_every_clips,
+                sample_every_clips=2 * plan.checkpoint_every_clips if plan else recipe.train.sample_every_clips,
                 workers=workers,
                 reporter=reporter,
                 should_stop=should_stop,

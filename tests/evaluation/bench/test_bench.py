@@ -3,7 +3,8 @@ import json
 import pytest
 import torch
 
-from ipoke.core.settings import STAGES, load_recipe
+from ipoke.core.recipe import STAGES
+from ipoke.core.settings import load_recipe
 from ipoke.evaluation.bench import sampling, training
 from ipoke.evaluation.bench.machine import Ceiling
 from ipoke.evaluation.bench.operations import gflop, plainly_counted
@@ -15,7 +16,7 @@ from tiny import tiny_recipe
 pytestmark = pytest.mark.slow
 
 PAPERS = tiny_recipe(
-    "clip_decoder.output='paint'", "clip_decoder.spectral_norm=true", "latent_channels=8", "name='like-the-papers'"
+    "clip_decoder.kind=spade", "clip_decoder.spectral_norm=true", "latent_channels=8", "name='like-the-papers'"
 )
 PAPERS = PAPERS.model_copy(
     update={

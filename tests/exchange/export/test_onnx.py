@@ -8,7 +8,7 @@ import torch
 from onnx import TensorProto, helper
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import LatentFlowSettings
+from ipoke.core.sections import LatentFlowSettings
 from ipoke.evaluation.bench.ways import as_we_do, by_onnx
 from ipoke.exchange.export import onnx_model
 from ipoke.exchange.export.onnx_inverse import InverseGraph
@@ -91,7 +91,7 @@ def test_the_graph_undoes_what_the_bijection_does(name):
 
 def papers() -> PokeModel:
     torch.manual_seed(0)
-    recipe = tiny_recipe("clip_decoder.output='paint'", "clip_decoder.spectral_norm=true")
+    recipe = tiny_recipe("clip_decoder.kind=spade", "clip_decoder.spectral_norm=true")
     model = PokeModel(recipe).eval().requires_grad_(False)
     noise = model.latent_flow.base_noise([1, 2])
     model.latent_flow.initialise(noise, torch.zeros(2, model.conditions.channels, 8, 8))

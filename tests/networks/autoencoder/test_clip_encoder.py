@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ipoke.core.pixels import clip_from_frames
-from ipoke.core.settings import DiscriminatorSettings
+from ipoke.core.sections import DiscriminatorSettings
 from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.tracks import tracks
 from ipoke.networks.autoencoder.clip_encoder import MOTION_UNIT_PX, ClipEncoder, sample_posterior
@@ -111,7 +111,7 @@ def test_posterior_samples_have_its_mean_and_variance():
 @pytest.mark.parametrize("widths", [(8, 8, 8, 8, 8)])
 def test_the_temporal_discriminator_starts_orthogonal(widths):
     torch.manual_seed(0)
-    network: Any = TemporalDiscriminator(DiscriminatorSettings(temporal_widths=widths, temporal_groups=4)).eval()
+    network: Any = TemporalDiscriminator(DiscriminatorSettings(temporal_widths=widths, groups=4)).eval()
     for convolution in (network.stem[0], *(stage[0].main[0] for stage in network.stages)):
         rows = convolution.parametrizations.weight.original.flatten(1)
         torch.testing.assert_close(rows @ rows.T, torch.eye(len(rows)), atol=1e-4, rtol=0)

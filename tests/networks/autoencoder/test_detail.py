@@ -18,7 +18,7 @@ from tiny import tiny_model, tiny_recipe
 
 FRAMES = 3
 CHANNELS = tiny_recipe().latent_channels
-LARGE = ("clip.size=128", "clip.seen_size=64", "clip_decoder.detail_widths=[6]")
+LARGE = ("clip.size=128", "clip_decoder.detail_widths=[6]")
 
 
 def large_model() -> PokeModel:
@@ -126,12 +126,9 @@ def test_details_are_learned():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (
-            ["clip.seen_size=64"],
-            "clip_decoder.detail_widths: got 0 entries, expected one per doubling from clip.seen_size, 64 px",
-        ),
-        (["clip.seen_size=64", "clip_decoder.detail_widths=[8,8]"], "got 2 entries"),
-        (["clip.seen_size=64", "clip_decoder.detail_widths=[8]", "clip_decoder.output='paint'"], "needs output = move"),
+        ([], "clip_encoder.strides: end on a 16 x 16 grid at 128 px"),
+        (["clip_decoder.detail_widths=[8,8]"], "got 2 entries at 128 px, expected 1 at most"),
+        (["clip_decoder.detail_widths=[8]", "clip_decoder.kind=spade"], 'it is one of kind = "warp"'),
     ],
 )
 def test_sizes_that_do_not_agree_are_refused(changes, said):

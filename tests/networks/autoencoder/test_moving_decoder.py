@@ -11,7 +11,7 @@ ALONG, STAY = 100.0, -100.0
 
 def held(dx, dy, shown):
     """Make a decoder that says the same of every pixel, whatever the latent."""
-    autoencoder = untrained("move")
+    autoencoder = untrained("warp")
     last: Any = autoencoder.decoder.last
     last.weight[3:] = 0
     last.bias[3:] = torch.tensor([dx, dy, 0.0, shown, ALONG])
@@ -25,7 +25,7 @@ def known(x):
 
 def test_it_begins_by_showing_the_source_as_it_is():
     z, source = inputs()
-    decoded = untrained("move").decode(z, source, 4)
+    decoded = untrained("warp").decode(z, source, 4)
     assert known(decoded.shown).mean() > 0.8
     assert not known(decoded.motion).any()
     assert (decoded.clip - source[:, None]).abs().mean() < 0.02
@@ -33,13 +33,13 @@ def test_it_begins_by_showing_the_source_as_it_is():
 
 def test_motion_alone_is_the_motion_of_the_frames():
     z, source = inputs()
-    autoencoder = learned("move")
+    autoencoder = learned("warp")
     states = autoencoder.rollout(z, 4)[:, [1, 3]]
     torch.testing.assert_close(
         autoencoder.predict_motion(states, source), known(autoencoder.decode(z, source, 4, only=[1, 3]).motion)
     )
     with pytest.raises(ValueError, match="a SPADE decoder"):
-        untrained("paint").predict_motion(states, source)
+        untrained("spade").predict_motion(states, source)
 
 
 def test_without_motion_the_shown_source_is_reproduced():
@@ -108,14 +108,14 @@ def test_what_moves_passes_in_front_of_what_stands_still():
 
 def test_motion_differs_between_frames_and_clips():
     z, source = inputs()
-    motion = known(learned("move").decode(z, source, 3).motion)
+    motion = known(learned("warp").decode(z, source, 3).motion)
     assert (motion[0] - motion[1]).abs().max() > 0.01
     assert (motion[:, 0] - motion[:, 2]).abs().max() > 0.001
 
 
 def said(maps):
     """Make a decoder whose last layer says these maps of every frame, whatever the latent."""
-    autoencoder = untrained("move")
+    autoencoder = untrained("warp")
     last: Any = autoencoder.decoder.last
     last.forward = lambda x: maps.expand(len(x), -1, -1, -1)
     return autoencoder
@@ -163,9 +163,9 @@ def test_pixels_pull_the_motion_towards_where_they_went():
 
 def test_frames_are_told_in_full_precision():
     z, source = inputs()
-    exact = learned("move").decode(z, source, 2)
+    exact = learned("warp").decode(z, source, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        decoded = learned("move").decode(z, source, 2)
+        decoded = learned("warp").decode(z, source, 2)
     for half, full in zip(decoded, exact, strict=True):
         assert known(half).dtype == torch.float32
         assert (known(half) - known(full)).abs().mean() < 0.05
@@ -173,8 +173,8 @@ def test_frames_are_told_in_full_precision():
 
 def test_everything_can_be_brought_to_the_cpu():
     z, source = inputs()
-    for output in ("move", "paint"):
-        decoded = learned(output).decode(z, source, 1)
+    for kind in ("warp", "spade"):
+        decoded = learned(kind).decode(z, source, 1)
         for part, same in zip(decoded, decoded.cpu(), strict=True):
             assert (part is None) == (same is None)
             assert part is None or torch.equal(part, same)

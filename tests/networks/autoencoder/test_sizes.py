@@ -4,13 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from ipoke.core.settings import (
-    AutoencoderLossSettings,
-    ClipDecoderSettings,
-    DiscriminatorSettings,
-    Recipe,
-    load_recipe,
-)
+from ipoke.core.recipe import Recipe
+from ipoke.core.sections import AutoencoderLossSettings, DiscriminatorSettings, WarpDecoderSettings
+from ipoke.core.settings import load_recipe
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
 from ipoke.networks.conditions.condition import ConditionEncoders
@@ -161,7 +157,7 @@ def test_the_decoder_doubles_from_the_latent_grid_to_the_clip(size):
     [(64, (32, 24, 16, 8), (20, 12, 10, 6)), (128, (32, 24, 16, 8, 4), (20, 12, 10, 6, 3))],
 )
 def test_the_moving_decoder_meets_the_source_at_every_side_from_the_latent_grid_on(size, widths, source_widths):
-    decoder = ClipDecoderSettings(output="move", widths=widths, source_widths=source_widths)
+    decoder = WarpDecoderSettings(widths=widths, source_widths=source_widths)
     recipe = paper_recipe(size, 32).model_copy(update={"clip_decoder": decoder})
     with torch.device("meta"):
         autoencoder = ClipAutoencoder(recipe)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ipoke.core.settings import LatentFlowSettings
+from ipoke.core.sections import LatentFlowSettings
 from ipoke.networks.bijections import coupling, masked_conv
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.bijection import Bijection, Transformed

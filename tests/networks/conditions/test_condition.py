@@ -1,6 +1,6 @@
 import torch
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map
 from ipoke.networks.conditions.condition import ConditionEncoders

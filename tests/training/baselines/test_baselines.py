@@ -64,10 +64,11 @@ def test_a_poke_outside_the_still_is_refused(method):
         asked(method, 0, pokes=[Poke(64, 3, 1, 1)])
 
 
-@pytest.mark.parametrize("output", ["move", "paint"])
+@pytest.mark.parametrize("kind", ["warp", "spade"])
 @pytest.mark.parametrize("method", METHODS)
-def test_every_parameter_gets_a_gradient(method, output):
-    baseline = perturbed(method, f"clip_decoder.output={output}", "latent_channels=6")
+def test_every_parameter_gets_a_gradient(method, kind):
+    latents = [] if method == "sparse_warping" else ["latent_channels=6"]
+    baseline = perturbed(method, f"clip_decoder.kind={kind}", *latents)
     chosen = list(range(baseline.context - 1, FRAMES))
     decoded, terms = baseline.generate(batch(), chosen, torch.Generator().manual_seed(0), progress=0.5)
     assert decoded.clip.shape == (2, len(chosen), 3, 64, 64)

@@ -2,7 +2,7 @@
 
 import torch
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.sampling.model import PokeModel, Precision, coupling_weights
 
 BLOCK = 2**20 + 7

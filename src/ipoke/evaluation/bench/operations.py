@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ipoke.core.settings import LATENT_SIDE, Recipe
+from ipoke.core.recipe import LATENT_SIDE, Recipe
 from ipoke.networks.autoencoder.warp_decoder import WarpDecoder
 from ipoke.networks.nn.spade import Modulation
 from ipoke.sampling.model import PokeModel

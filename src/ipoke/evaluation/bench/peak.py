@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.workers import in_order
 from ipoke.evaluation.bench import plain_way
 from ipoke.evaluation.bench.models import random_model

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ipoke.core.pixels import frames_from_clip
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.poke import Poke
 from ipoke.evaluation.bench.machine import PRECISIONS, available_gib, ceilings, describe
 from ipoke.evaluation.bench.models import empty_model, random_model

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ipoke.core.recipe import STAGES, Recipe
 from ipoke.core.runs import Run
-from ipoke.core.settings import STAGES, Recipe
 from ipoke.data.batches import Batch, training_batches
 from ipoke.data.clips import ClipSet
 from ipoke.evaluation.bench.machine import available_gib, describe

@@ -11,7 +11,7 @@ from pydantic import Field
 from ipoke.core.errors import InputError
 from ipoke.core.reading.regular import read_bounded
 from ipoke.core.runs import write_text
-from ipoke.core.settings import PokeSettings
+from ipoke.core.sections import PokeSettings
 from ipoke.core.values import Section, Sha256
 from ipoke.data.clips import ClipSet
 from ipoke.data.poke import Poke
@@ -21,7 +21,7 @@ LARGEST_QUESTIONS = 2**26
 """Bytes of a file of questions; one question has some 200."""
 MOST_POKES = 5
 """Pokes stored per clip; a measurement takes the first of them, or more."""
-POKES = PokeSettings(max_pokes=MOST_POKES, fixed_count=True)
+POKES = PokeSettings()
 PINS = PokeSettings(max_pins=8)
 PIN_DISTANCE_PX = 6
 """Least distance of a pin from each poke, so that no poke map covers it."""
@@ -131,7 +131,7 @@ def draw_question(clips: ClipSet, index: int, seed: int) -> Question | None:
     """Draw the question about one clip; None if nothing moves in it."""
     rng = np.random.default_rng([seed, index])
     optical_flow = clips.optical_flow(index)
-    drawn = sample_pokes(optical_flow, POKES, rng) or []
+    drawn = sample_pokes(optical_flow, POKES, rng, count=MOST_POKES) or []
     simulated = _simulator_poke(clips, index)
     pokes = drawn if simulated is None else [simulated, *drawn][:MOST_POKES]
     if not pokes:

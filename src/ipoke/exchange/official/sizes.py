@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor
 
 from ipoke.core.errors import InputError
-from ipoke.core.settings import Recipe, parse_recipe
+from ipoke.core.recipe import Recipe
+from ipoke.core.settings import stored_recipe
 from ipoke.exchange.official.names import blocks_per_layer, indices, steps_per_level, units_per_half_step
 
 
@@ -51,6 +52,7 @@ def inferred_recipe(tensors: Mapping[str, Tensor], states: Mapping[str, Mapping[
             "blocks": blocks,
         },
         "clip_decoder": {
+            "kind": "spade",
             "rollout_layers": count(r"^autoencoder\.rollout\.gru\.cells\.(\d+)\."),
             "widths": [
                 size(f"autoencoder.decoder.inner.main.0.{ORIGINAL}", 0),
@@ -71,7 +73,7 @@ def inferred_recipe(tensors: Mapping[str, Tensor], states: Mapping[str, Mapping[
             "coupling_width": size(f"{level}0.layers.{2 + units}.conv.weight", 0),
         },
     }
-    return parse_recipe(table, where)
+    return stored_recipe(table, where)
 
 
 def _condition_sizes(prefix: str, size: Callable[[str, int], int], count: Callable[[str], int]) -> dict[str, Any]:

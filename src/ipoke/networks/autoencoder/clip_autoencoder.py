@@ -8,7 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ipoke.core.pixels import frames_from_clip
-from ipoke.core.settings import ClipDecoderSettings, Recipe
+from ipoke.core.recipe import Recipe
+from ipoke.core.sections import ClipDecoderSettings, WarpDecoderSettings
 from ipoke.data.optical_flow import estimate_with_dis
 from ipoke.data.tracks import tracks as find_tracks
 from ipoke.networks.autoencoder.clip_encoder import ClipEncoder
@@ -84,5 +85,6 @@ class ClipAutoencoder(nn.Module):
 
 def make_decoder(settings: ClipDecoderSettings, channels: int) -> Decoder:
     """Make the decoder that a recipe names, for states of this many channels."""
-    make = WarpDecoder if settings.output == "move" else SpadeDecoder
-    return make(settings, channels)
+    if isinstance(settings, WarpDecoderSettings):
+        return WarpDecoder(settings, channels)
+    return SpadeDecoder(settings, channels)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import ClipEncoderSettings
+from ipoke.core.sections import ClipEncoderSettings
 from ipoke.networks.nn.normalisation import group_norm
 from ipoke.networks.nn.residual3d import ResidualBlock3d
 from ipoke.networks.nn.shrink import shrunk, shrunk_field

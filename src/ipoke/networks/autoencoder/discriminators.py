@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from ipoke.core.settings import DiscriminatorSettings
+from ipoke.core.sections import DiscriminatorSettings
 from ipoke.networks.nn.normalisation import group_norm
 from ipoke.networks.nn.residual3d import ResidualBlock3d
 
@@ -28,7 +28,7 @@ class StaticDiscriminator(nn.Module):
             stride = 1 if depth == len(widths) else 2
             layers += [
                 spectral_norm(nn.Conv2d(inputs, outputs, 4, stride, 1, bias=not grouped)),
-                group_norm(settings.temporal_groups, outputs) if grouped else nn.InstanceNorm2d(outputs),
+                group_norm(settings.groups, outputs) if grouped else nn.InstanceNorm2d(outputs),
                 nn.LeakyReLU(0.2),
             ]
         last = nn.Conv2d(widths[-1], 1, 4, 1, 1)
@@ -46,7 +46,7 @@ class TemporalDiscriminator(nn.Module):
     def __init__(self, settings: DiscriminatorSettings) -> None:
         super().__init__()
         stem, *widths = settings.temporal_widths
-        groups = settings.temporal_groups
+        groups = settings.groups
         self.stem = nn.Sequential(
             spectral_norm(nn.Conv3d(3, stem, (3, 7, 7), (1, 2, 2), (1, 3, 3), bias=False)),
             group_norm(groups, stem),

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import LATENT_SIDE
+from ipoke.core.recipe import LATENT_SIDE
 from ipoke.networks.nn.conv_gru import ConvGRU
 
 

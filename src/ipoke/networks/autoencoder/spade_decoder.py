@@ -5,7 +5,8 @@ import itertools
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import LATENT_SIDE, ClipDecoderSettings
+from ipoke.core.recipe import LATENT_SIDE
+from ipoke.core.sections import SpadeDecoderSettings
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 from ipoke.networks.nn.normalisation import weight_wrap
 from ipoke.networks.nn.residual import ResidualBlock, UpBlock
@@ -15,7 +16,7 @@ from ipoke.networks.nn.spade import Modulation, Spade
 class SpadeDecoder(nn.Module):
     """SPADE decoder, modulated by the source frame. Paper: Sec. 3.2, G."""
 
-    def __init__(self, settings: ClipDecoderSettings, latent_channels: int) -> None:
+    def __init__(self, settings: SpadeDecoderSettings, latent_channels: int) -> None:
         super().__init__()
         self.settings, self.latent_channels = settings, latent_channels
         widths, wrap = settings.widths, weight_wrap(settings.spectral_norm)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import ClipDecoderSettings
+from ipoke.core.sections import WarpDecoderSettings
 from ipoke.data.optical_flow import warp
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 from ipoke.networks.autoencoder.detail import Detail, detail_look, doubled, modulated
@@ -40,7 +40,7 @@ class WarpDecoder(nn.Module):
     to light: it is filled in from what is shown around it, and retouched.
     """
 
-    def __init__(self, settings: ClipDecoderSettings, latent_channels: int) -> None:
+    def __init__(self, settings: WarpDecoderSettings, latent_channels: int) -> None:
         super().__init__()
         widths, sources = settings.widths, settings.source_widths
         self.look = nn.Conv2d(3, sources[-1], 3, padding=1)

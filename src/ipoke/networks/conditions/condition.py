@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import ConditionEncoderSettings, Recipe
+from ipoke.core.recipe import Recipe
+from ipoke.core.sections import PokeEncoderSettings
 from ipoke.networks.conditions.condition_encoder import ConditionEncoder
 from ipoke.networks.nn.shrink import shrunk, shrunk_pokes
 
@@ -16,7 +17,7 @@ class ConditionEncoders(nn.Module):
         super().__init__()
         self.poke_settings, self.shrink = recipe.poke_encoder, recipe.shrink
         self.image = ConditionEncoder(recipe.image_encoder, inputs=3)
-        self.poke = ConditionEncoder(recipe.poke_encoder, inputs=poke_channels(recipe.poke_encoder))
+        self.poke = make_poke_encoder(recipe.poke_encoder)
         self.channels = recipe.image_encoder.widths[-1] + recipe.poke_encoder.widths[-1]
 
     def encode_image(self, source: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b k 8 8"]:
@@ -38,13 +39,13 @@ class ConditionEncoders(nn.Module):
         return torch.cat([self.encode_image(source), self.encode_pokes(poke_map, source)], 1)
 
 
-def poke_channels(settings: ConditionEncoderSettings) -> int:
-    """Count the channels that a poke encoder sees."""
-    return 2 + 3 * settings.sees_source + settings.sees_poked
+def make_poke_encoder(settings: PokeEncoderSettings) -> ConditionEncoder:
+    """Make an encoder of what `poke_inputs` gives."""
+    return ConditionEncoder(settings, 2 + 3 * settings.sees_source + settings.sees_poked, norm=settings.norm)
 
 
 def poke_inputs(
-    settings: ConditionEncoderSettings,
+    settings: PokeEncoderSettings,
     poke_map: Float[Tensor, "b 2 s s"],
     source: Float[Tensor, "b 3 s s"],
     shrink: int,

@@ -6,25 +6,28 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import ConditionEncoderSettings
-from ipoke.networks.nn.normalisation import norm, plain, weight_wrap
+from ipoke.core.sections import ConditionEncoderSettings, Norm
+from ipoke.networks.nn import normalisation
+from ipoke.networks.nn.normalisation import plain, weight_wrap
 from ipoke.networks.nn.residual import ResidualBlock, UpBlock
 
 
 class ConditionEncoder(nn.Module):
     """Strided residual blocks, then residual blocks on the latent grid. Paper: Sec. 3.2, Phi_x0 and Phi_c."""
 
-    def __init__(self, settings: ConditionEncoderSettings, inputs: int) -> None:
+    def __init__(self, settings: ConditionEncoderSettings, inputs: int, norm: Norm = "group") -> None:
         super().__init__()
-        widths, kind, groups = settings.widths, settings.norm, settings.groups
+        widths, groups = settings.widths, settings.groups
         wrap = weight_wrap(settings.spectral_norm)
-        self.stem = nn.Sequential(wrap(nn.Conv2d(inputs, widths[0], 3, 2, 1)), norm(kind, groups, widths[0]), nn.ELU())
+        self.stem = nn.Sequential(
+            wrap(nn.Conv2d(inputs, widths[0], 3, 2, 1)), normalisation.norm(norm, groups, widths[0]), nn.ELU()
+        )
         self.down = nn.Sequential(
-            *(ResidualBlock(a, b, stride=2, kind=kind, groups=groups, wrap=wrap) for a, b in itertools.pairwise(widths))
+            *(ResidualBlock(a, b, stride=2, kind=norm, groups=groups, wrap=wrap) for a, b in itertools.pairwise(widths))
         )
         self.bottleneck = nn.Sequential(
             *(
-                ResidualBlock(widths[-1], widths[-1], shortcut=False, kind=kind, groups=groups, wrap=plain)
+                ResidualBlock(widths[-1], widths[-1], shortcut=False, kind=norm, groups=groups, wrap=plain)
                 for _ in range(settings.bottleneck_blocks)
             )
         )

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ipoke.core.settings import LATENT_SIDE, Recipe
+from ipoke.core.recipe import LATENT_SIDE, Recipe
 from ipoke.data.batches import Batch
 from ipoke.engine.rollout import unroll
 from ipoke.networks.autoencoder import losses

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.batches import Batch
 from ipoke.engine.rollout import unroll
 from ipoke.networks.autoencoder.clip_autoencoder import make_decoder

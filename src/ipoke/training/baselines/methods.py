@@ -1,6 +1,6 @@
 """Which class a recipe's ``method`` means."""
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.training.baselines.baseline import Baseline
 from ipoke.training.baselines.conditional_vae import ConditionalVae
 from ipoke.training.baselines.deterministic import DeterministicRollout

@@ -3,9 +3,8 @@
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import Recipe
-from ipoke.networks.conditions.condition import poke_channels, poke_inputs
-from ipoke.networks.conditions.condition_encoder import ConditionEncoder
+from ipoke.core.recipe import Recipe
+from ipoke.networks.conditions.condition import make_poke_encoder, poke_inputs
 
 
 class PokeCode(nn.Module):
@@ -14,7 +13,7 @@ class PokeCode(nn.Module):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__()
         self.settings, self.shrink = recipe.poke_encoder, recipe.shrink
-        self.encoder = ConditionEncoder(recipe.poke_encoder, inputs=poke_channels(recipe.poke_encoder))
+        self.encoder = make_poke_encoder(recipe.poke_encoder)
         self.project = nn.Conv2d(recipe.poke_encoder.widths[-1], recipe.latent_channels, 1)
 
     def forward(self, poke_map: Float[Tensor, "b 2 s s"], source: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b c 8 8"]:

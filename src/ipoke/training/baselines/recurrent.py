@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import LATENT_SIDE, Recipe
+from ipoke.core.recipe import LATENT_SIDE, Recipe
 from ipoke.data.batches import Batch
 from ipoke.networks.autoencoder.clip_autoencoder import make_decoder
 from ipoke.networks.autoencoder.clip_encoder import sample_posterior

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ipoke.core.settings import Recipe
+from ipoke.core.recipe import Recipe
 from ipoke.data.batches import Batch
 from ipoke.data.optical_flow import warp
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
@@ -32,7 +32,7 @@ class SparseWarping(Baseline):
 
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
-        widths = (*recipe.clip_decoder.widths, *recipe.clip_decoder.detail_widths)[::-1]
+        widths = (*recipe.clip_decoder.widths, *recipe.detail_widths)[::-1]
         self.look = nn.Conv2d(6, widths[0], 3, padding=1)
         self.narrow = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in itertools.pairwise(widths))
         self.inner = nn.Sequential(
