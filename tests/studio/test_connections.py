@@ -46,7 +46,7 @@ def test_who_does_not_ask_is_closed(address, sent):
     with connected(address) as one:
         one.sendall(sent)
         began = time.monotonic()
-        assert is_refusal(all_from(one), 408, "no request came")
+        assert is_refusal(all_from(one), 408, "no request arrived")
         assert 0.3 < time.monotonic() - began < 5
 
 

@@ -153,12 +153,12 @@ def test_samples_side_by_side_are_scaled_down_to_what_players_take(model, pictur
 @pytest.mark.parametrize("kind", ["mp4", "webp", "webm"])
 def test_a_file_that_grows_too_large_is_given_up(model, picture, kind):
     limits = LIMITS._replace(file_bytes=100)
-    with pytest.raises(Problem, match="ask for fewer"):
+    with pytest.raises(Problem, match="save fewer"):
         taken(model, Answers(model, limits).export(picture, asked(1, frames=40), None, kind))
 
 
 @pytest.mark.parametrize(
-    ("kind", "encoder"), [("mp4", encoding.Mp4), ("webp", encoding.Played), ("webm", encoding.Played)]
+    ("kind", "encoder"), [("mp4", encoding.Mp4), ("webp", encoding.Animation), ("webm", encoding.Animation)]
 )
 @pytest.mark.parametrize("ends", ["whole", "left", "too large"])
 def test_an_encoder_is_closed_however_its_file_ends(model, picture, monkeypatch, kind, encoder, ends):
@@ -168,7 +168,7 @@ def test_an_encoder_is_closed_however_its_file_ends(model, picture, monkeypatch,
         picture, asked(1, frames=12), None, kind
     )
     if ends == "too large":
-        with pytest.raises(Problem, match="ask for fewer"):
+        with pytest.raises(Problem, match="save fewer"):
             taken(model, steps)
     else:
         taken(model, steps, most=10**9 if ends == "whole" else 12)

@@ -22,7 +22,7 @@ def test_a_flood_of_messages_becomes_a_few_and_their_number(told):
     now[0] = 61
     logger.warning("later")
     assert stream.getvalue().splitlines()[LINES:] == [
-        f"{5000 - LINES} more messages of this minute were left out",
+        f"{5000 - LINES} more messages of this minute were dropped",
         "later",
     ]
 

@@ -155,7 +155,7 @@ def test_large_pictures_are_scaled_down(client):
 @pytest.mark.parametrize(
     ("data", "status", "words"),
     [
-        (b"", 400, "nothing was sent"),
+        (b"", 400, "the request is empty"),
         (b"not a picture", 415, "not an image"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, 415, "the file"),
         (b"x" * 400_000, 413, "at most 0.3 MB"),

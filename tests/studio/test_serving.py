@@ -96,7 +96,7 @@ def test_a_port_that_is_taken_is_one_line():
     assert answer.returncode == 2
     assert answer.stderr.count("\n") == 1
     assert f"port {port}" in answer.stderr
-    assert "take another one" in answer.stderr
+    assert "choose another port" in answer.stderr
 
 
 def test_the_process_that_decodes_ends_with_a_server_that_was_killed():

@@ -46,11 +46,11 @@ def test_a_newer_preview_overtakes_one_that_waits():
     async def scenario(turns):
         slow = turns.add("other", "clips", steps("slow", 3, done, 0.05))
         first, second = (turns.add("me", "preview", steps(name, 1, done)) for name in ("first", "second"))
-        with pytest.raises(Problem, match="newer preview") as overtaken:
+        with pytest.raises(Problem, match="newer preview") as replaced:
             await first.only()
         await second.only()
         await slow.only()
-        return overtaken.value.status
+        return replaced.value.status
 
     assert run(scenario) == 409
     assert ("first", 0) not in done
@@ -74,7 +74,7 @@ def test_a_job_that_was_given_up_before_it_began_says_so():
     async def scenario(turns):
         job = turns.add("gone", "preview", steps("gone", 1, []))
         job.give_up()
-        with pytest.raises(Problem, match="given up") as problem:
+        with pytest.raises(Problem, match="cancelled") as problem:
             await job.only()
         return problem.value.status
 

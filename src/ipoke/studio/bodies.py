@@ -1,4 +1,4 @@
-"""What visitors send: no more of it at one time than memory allows, in all and for each."""
+"""Request bodies, limited in total, per address and per visitor, so that memory suffices."""
 
 import contextlib
 from collections import Counter
@@ -12,7 +12,7 @@ from ipoke.studio.visitors import Visitor
 
 
 class Bodies:
-    """The bodies that are being received, or that somebody still works with."""
+    """The bodies that are being received or processed."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -20,17 +20,17 @@ class Bodies:
 
     @contextlib.asynccontextmanager
     async def read(self, request: Request, visitor: Visitor, most: int) -> AsyncGenerator[bytes]:
-        """Read what was sent; it counts for as long as the context lasts.
+        """Read the body of a request; it counts against the limits until the context ends.
 
         Args:
-            request: Whose body is read.
-            visitor: Who sends it.
-            most: Bytes that it may have.
+            request: The request.
+            visitor: Its sender.
+            most: Largest body, bytes.
 
         Raises:
-            Problem: Nothing was sent, more than ``most`` bytes, or too much with what else is being received.
+            Problem: The body is empty or larger than ``most``, or all bodies together exceed a limit.
         """
-        too_much = Problem(413, f"too large: expected at most {most / 1e6:g} MB")
+        too_much = Problem(413, f"the request is too large, expected at most {most / 1e6:g} MB")
         with contextlib.suppress(ValueError):
             if int(request.headers.get("content-length", "0")) > most:
                 raise too_much
@@ -46,13 +46,13 @@ class Bodies:
                     self._held[visitor] += more
                     counted += more
             if not data:
-                raise Problem(400, "nothing was sent; send it as the body of the request")
+                raise Problem(400, "the request is empty; send the data as its body")
             whole = bytes(data)
             data.clear()
             yield whole
         finally:
             self._held[visitor] -= counted
-            self._held += Counter()  # leaves out those who hold nothing
+            self._held += Counter()  # drops visitors with a count of zero
 
     def _check(self, visitor: Visitor, more: int) -> None:
         near = sum(held for one, held in self._held.items() if one.address == visitor.address)
@@ -63,4 +63,4 @@ class Bodies:
             (self._held.total(), limits.bodies_bytes),
         ):
             if held + more > most:
-                raise Problem(429, "too much is being sent at once; try again in a moment")
+                raise Problem(429, "too much data is being sent at once; try again in a moment")

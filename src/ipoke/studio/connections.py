@@ -1,6 +1,6 @@
-"""The server's connections: how many there are, how long each may take, and refusals before anything is asked.
+"""Limits on connections: their number, and the time that headers, bodies and slow readers may take.
 
-uvicorn waits for headers and for readers without end, and accepts connections until no descriptor is left.
+By itself, uvicorn waits for headers and readers without limit, and accepts connections until no descriptor is left.
 """
 
 import asyncio
@@ -24,17 +24,18 @@ from ipoke.studio.visitors import address_of
 from ipoke.studio.writing import written
 
 LEFT_FREE = 48
-"""Descriptors for everything that is no connection: decoding, the event loop, files."""
+"""File descriptors that are kept for decoding, the event loop and files."""
 LEAST = 8
+"""Fewest connections with which the server starts."""
 BACKLOG = 64
-"""Connections that may wait to be accepted; so many are accepted before the first is looked at."""
+"""Connections that the system queues; the event loop accepts as many before it serves the first."""
 LINGER_S = 2.0
-"""For which a connection that was refused may take to read why."""
+"""Time that a refused client has to read the error."""
 _log = logging.getLogger("ipoke.studio")
 
 
 class Connections:
-    """All connections that are open."""
+    """The open connections."""
 
     def __init__(
         self, limits: ConnectionLimits = CONNECTION_LIMITS, clock: Callable[[], float] = time.monotonic
@@ -44,11 +45,11 @@ class Connections:
         self._looking: asyncio.TimerHandle | None = None
 
     def protocol(self) -> "type[Connection]":
-        """Give the class that uvicorn makes of each connection."""
+        """Give the protocol class that uvicorn instantiates for each connection."""
         return type("Admitted", (Connection,), {"door": self})
 
     def admit(self, new: "Connection") -> bool:
-        """Let a connection in. Where there are too many, one that only waits gives way, of whoever has most."""
+        """Admit a connection. Where there are too many, close an idle one of the address that has most."""
         counts = Counter(one.address for one in self._open)
         crowded = [one for one in self._open if one.address == new.address]
         if len(crowded) < self.limits.per_address:
@@ -61,7 +62,7 @@ class Connections:
             return False
         if idle:
             gone = min(idle, key=lambda one: (one.is_receiving, one.since))
-            self.leave(gone)  # now, so that the next to come in the same moment makes another one give way
+            self.leave(gone)  # at once, so that the next admission closes another one
             gone.cut()
         self._open.add(new)
         if self._looking is None:
@@ -81,45 +82,45 @@ class Connections:
 
 
 class Connection(H11Protocol):
-    """One connection, with a limit on the time that headers, bodies and readers take."""
+    """One connection, with time limits on headers, bodies and slow readers."""
 
     door: Connections
-    """That it came through."""
+    """The set that this connection belongs to."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.address = ""
         self.since = self.door.clock()
-        """When the connection began to wait for what it waits for: a header, or a body."""
+        """When the connection began to wait for the current header or body."""
         self._received = 0
         self._unread_since: float | None = None
         self._refused_since: float | None = None
 
     @property
     def is_receiving(self) -> bool:
-        """Whether a header is there and its body is not."""
+        """Whether a header has arrived and its body has not."""
         return self.cycle is not None and self.cycle.more_body and not self.cycle.response_complete
 
     @property
     def is_answered(self) -> bool:
-        """Whether a whole request is there, and work on its answer under way."""
+        """Whether a whole request has arrived and its response is being computed or sent."""
         is_under_way = self.cycle is not None and not self.cycle.response_complete and not self.is_receiving
         return is_under_way and HELD_BACK not in self.scope
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Let it in, or say why not."""
+        """Admit the connection, or refuse it with an error."""
         super().connection_made(transport)
         self.address = address_of(self.client[0] if self.client else None)
         if not self.door.admit(self):
             self._refuse(503, "too many connections; try again in a moment")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Remove the connection."""
         self.door.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Take what came."""
+        """Pass received data on, and note the time of a new request."""
         if self._refused_since is not None:
             return
         self._received += len(data)
@@ -127,32 +128,32 @@ class Connection(H11Protocol):
         try:
             super().data_received(data)
         except Exception:
-            _log.exception("a request could not be read")
+            _log.exception("a request could not be parsed")
             self.cut()
         if self.cycle is not before:
             self.since, self._received = self.door.clock(), len(data)
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """Start to wait for the next request."""
         self.since, self._received = self.door.clock(), 0
         super().on_response_complete()
 
     def pause_writing(self) -> None:
-        """Note that the client does not read as fast as it is answered."""
+        """Note that the client reads more slowly than the server sends."""
         self._unread_since = self.door.clock()
         super().pause_writing()
 
     def resume_writing(self) -> None:
-        """Note that it has read."""
+        """Note that the client has caught up."""
         self._unread_since = None
         super().resume_writing()
 
     def send_400_response(self, msg: str) -> None:
-        """Say that a request cannot be read."""
+        """Refuse a request that cannot be parsed."""
         self._refuse(400, "the request is not HTTP/1.1")
 
     def check(self) -> None:
-        """Close the connection if what it waits for takes too long."""
+        """Close the connection if it exceeds a time limit."""
         now, limits = self.door.clock(), self.door.limits
         waited = now - self.since
         if self._refused_since is not None:
@@ -164,19 +165,21 @@ class Connection(H11Protocol):
         elif self.is_receiving:
             is_slow = waited > limits.body_grace_seconds and self._received < limits.body_rate * waited
             if is_slow or waited > limits.body_seconds:
-                self._refuse(408, f"the body came too slowly; send at least {limits.body_rate / 1000:g} kB a second")
+                self._refuse(
+                    408, f"the body arrived too slowly; send at least {limits.body_rate / 1000:g} kB per second"
+                )
         elif (self.cycle is None or self.cycle.response_complete) and waited > limits.header_seconds:
-            self._refuse(408, f"no request came within {limits.header_seconds:g} s")
+            self._refuse(408, f"no request arrived within {limits.header_seconds:g} s")
 
     def cut(self) -> None:
-        """Close at once; what was written and not read is thrown away, by the system too."""
+        """Close at once; the system discards data that the client has not read."""
         one = self.transport.get_extra_info("socket")
         if one is not None and not self.transport.is_closing():
             one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.transport.abort()
 
     def _refuse(self, status: int, words: str) -> None:
-        """Say why and close, unless an answer is under way, which would be garbled."""
+        """Send an error and close; where a response has begun, close without one."""
         self._refused_since = self.door.clock()
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.cut()
@@ -186,7 +189,7 @@ class Connection(H11Protocol):
 
 
 def refusal(status: int, words: str) -> bytes:
-    """Write a whole answer that closes the connection."""
+    """Make a whole response that closes the connection."""
     body = written({"error": words})
     headers = {"content-type": "application/json", "content-length": str(len(body)), "connection": "close", **HEADERS}
     lines = [f"HTTP/1.1 {status} {HTTPStatus(status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
@@ -194,21 +197,21 @@ def refusal(status: int, words: str) -> bytes:
 
 
 def fitting(limits: ConnectionLimits = CONNECTION_LIMITS) -> ConnectionLimits:
-    """Have no more connections than this process may open files.
+    """Reduce the number of connections to what the limit of open files allows, after raising that limit.
 
     Raises:
-        InputError: It may open too few for any.
+        InputError: The limit of open files is too low.
     """
     allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _descriptors_open() + LEFT_FREE + 2 * limits.connections
     if allowed < wanted:
         allowed = wanted if most == resource.RLIM_INFINITY else min(wanted, most)
         resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, most))
-    # As many again may be accepted before the first of them is told that there are too many.
+    # As many again may be accepted before the first of them is refused.
     room = (allowed - _descriptors_open() - LEFT_FREE) // 2
     if room < LEAST:
         needed = _descriptors_open() + LEFT_FREE + 2 * LEAST
-        raise InputError(f"serve: got {allowed} open files allowed, expected at least {needed}; raise ulimit -n")
+        raise InputError(f"serve: got a limit of {allowed} open files, expected at least {needed}; raise ulimit -n")
     if room >= limits.connections:
         return limits
     return limits._replace(connections=room, per_address=max(LEAST // 2, room // 2))

@@ -1,7 +1,7 @@
-"""Files of visitors, each opened in a process of its own, a few at a time.
+"""Decode files of visitors, each in a process of its own, a few at a time.
 
-Every file is tried quickly first, with little memory; what takes longer or is larger is opened once more, thoroughly,
-one such file at a time. So a small picture waits for large and stalling ones of others only for moments.
+Every file is first decoded with tight limits on time, memory and pixels. A file that exceeds them is decoded once more
+with wide limits, one such file at a time, so that small pictures wait only briefly for large or stalling files.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
 
 WHAT = "the file"
-"""What errors call a visitor's file, whose name is not known."""
+"""Name of a visitor's file in errors; its real name is not known."""
 NOBODY = Visitor("", "")
 T = TypeVar("T")
 
 
 class Saved(NamedTuple):
-    """A session that a file carries, not checked yet, and its pictures by the names of their fields."""
+    """A session embedded in a file, not validated yet, and its pictures by the names of their fields."""
 
     session: dict[str, Any]
     pictures: dict[str, UInt8[np.ndarray, "h w 3"]]
 
 
 class Decoder:
-    """Opens visitors' files, in processes that end with them."""
+    """Decodes visitors' files, each in a process that ends with it."""
 
     is_limited = can_limit_memory()
-    """Whether this system bounds the memory of those processes."""
+    """Whether this system can limit the memory of those processes."""
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self.limits = limits
@@ -51,25 +51,25 @@ class Decoder:
         self._waiting: list[Visitor] = []
 
     async def begin(self) -> None:
-        """Have a process ready from which those for files are made, which takes half a second.
+        """Start the fork server, which takes half a second.
 
         Raises:
-            InputError: The system lets none start.
+            InputError: The system cannot start a process.
         """
         await asyncio.get_running_loop().run_in_executor(self._threads, start_fork_server)
 
     async def picture(self, data: bytes, visitor: Visitor = NOBODY) -> UInt8[np.ndarray, "h w 3"]:
-        """Decode a picture, upright and at most as large as pictures are kept.
+        """Decode a picture, upright and scaled down to `Limits.side`.
 
         Raises:
-            Problem: Not a picture, damaged, too large, or too slow to decode; or too many files wait.
+            Problem: The file is not a picture, damaged, too large, or too slow to decode; or too many files wait.
         """
         return await self._run(visitor, partial(_opening, "picture", data, side=self.limits.side), _picture)
 
     async def frame(
         self, data: bytes, seconds: float, visitor: Visitor = NOBODY
     ) -> tuple[UInt8[np.ndarray, "h w 3"], float]:
-        """Decode one frame of a video, and tell how long it is, s.
+        """Decode one frame of a video; also give the duration of the video, s.
 
         Raises:
             Problem: As `picture`.
@@ -80,29 +80,29 @@ class Decoder:
     async def clip(
         self, data: bytes, size: int, frames: int, visitor: Visitor = NOBODY
     ) -> UInt8[np.ndarray, "t s s 3"]:
-        """Decode the first frames of a video, their middle square.
+        """Decode the first frames of a video, cropped to the middle square.
 
         Raises:
-            Problem: As `picture`, or too few frames.
+            Problem: As `picture`, or the video has too few frames.
         """
         return await self._run(visitor, partial(_opening, "video", data), partial(_clip, size=size, frames=frames))
 
     async def saved(self, data: bytes, visitor: Visitor = NOBODY) -> Saved:
-        """Read the session that a file carries.
+        """Extract the session of a file.
 
         Raises:
-            Problem: As `picture`, or it carries none.
+            Problem: As `picture`, or the file contains none.
         """
         return await self._run(visitor, partial(_opening, "saved", data, side=self.limits.side), _saved)
 
     def close(self) -> None:
-        """End the threads that wait for processes."""
+        """Stop the threads that read from decoder processes."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _run(
         self, visitor: Visitor, opening: Callable[[Bounds], DecoderProcess], read: Callable[[Iterator[Result]], T]
     ) -> T:
-        """Open a file quickly, and thoroughly if that does not do."""
+        """Decode a file with tight limits, then with wide ones if it exceeds them."""
         self._check_room(visitor)
         self._waiting.append(visitor)
         try:
@@ -117,7 +117,9 @@ class Decoder:
                 most = self.limits.pixels
                 return await self._attempt(opening, read, self.limits.decode_bytes, self.limits.decode_seconds, most)
         except TimeoutError as error:
-            raise Problem(415, f"{WHAT} takes more than {self.limits.decode_seconds:g} s to decode") from error
+            raise Problem(
+                415, f"{WHAT} takes more than {self.limits.decode_seconds:g} s to decode; send a smaller one"
+            ) from error
         except InputError as error:
             raise Problem(415, str(error)) from error
         finally:
@@ -126,9 +128,9 @@ class Decoder:
     def _check_room(self, visitor: Visitor) -> None:
         near = sum(one.address == visitor.address for one in self._waiting)
         if self._waiting.count(visitor) >= self.limits.files_per_visitor:
-            raise Problem(429, "files of yours are being opened; wait for one of them")
+            raise Problem(429, "several of your files are being decoded; wait for one of them")
         if near >= self.limits.files_per_address or len(self._waiting) >= self.limits.files:
-            raise Problem(429, "too many files are being opened; try again in a moment")
+            raise Problem(429, "too many files are being decoded; try again in a moment")
 
     async def _attempt(
         self,
@@ -153,11 +155,11 @@ class Decoder:
             attempt.end()
             await asyncio.wait([reading])
             if not reading.cancelled():
-                reading.exception()  # of somebody who does not wait any more
+                reading.exception()  # retrieve it; nobody waits for this result any more
 
 
 class _Attempt:
-    """A file that is opened on a thread, until it is ended from another."""
+    """One attempt to decode a file on a thread, which another thread may end."""
 
     def __init__(self, opening: Callable[[Bounds], DecoderProcess], bounds: Bounds, most_pixels: int) -> None:
         self._opening, self._bounds, self._most_pixels = opening, bounds, most_pixels
@@ -167,7 +169,7 @@ class _Attempt:
     def run(self, read: Callable[[Iterator[Result]], T]) -> T:
         with self._opening(self._bounds) as self._process:
             if self._is_over:
-                raise InputError(f"{WHAT}: given up")
+                raise InputError(f"{WHAT}: cancelled")
             return read(_within(self._process, self._most_pixels))
 
     def end(self) -> None:
@@ -177,7 +179,7 @@ class _Attempt:
 
 
 class _TooLargeError(Exception):
-    """A file that is to be opened thoroughly."""
+    """The file exceeds the tight limits."""
 
 
 def _opening(operation: str, data: bytes, bounds: Bounds, **arguments: Any) -> DecoderProcess:
@@ -202,7 +204,7 @@ def _frame(results: Iterator[Result]) -> tuple[UInt8[np.ndarray, "h w 3"], float
         length = facts.get("seconds", length)
         image = pixels if pixels is not None else image
     if image is None:
-        raise InputError(f"{WHAT}: has no picture")
+        raise InputError(f"{WHAT}: has no picture; send another file")
     return image, length if isinstance(length, float) and math.isfinite(length) else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Frames to files, frame by frame, so that no more than one of them is in memory at a time."""
+"""Encode clips to files, frame by frame, so that only one frame is in memory at a time."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ CODECS = {
     "webp": ("libwebp_anim", "bgra", {"quality": "90", "compression_level": "4"}),
 }
 PALETTE_PIXELS = 250_000
-"""Of each of the frames by which the colours of a GIF are chosen."""
+"""Pixels of each frame from which the palette of a GIF is computed."""
 GIF_HEAD = b"GIF89a"
 GIF_LOOP = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
 PNG_HEAD = b"\x89PNG\r\n\x1a\n"
@@ -30,23 +30,23 @@ Frame = UInt8[np.ndarray, "h w 3"]
 
 
 class Encoder(Protocol):
-    """Makes a file of frames."""
+    """Encodes frames to a file."""
 
     def add(self, frame: Frame) -> bytes:
-        """Take a frame; give what of the file is final."""
+        """Encode a frame; give the bytes of the file that are final."""
         ...
 
     def close(self, payload: bytes) -> bytes:
-        """Give the rest of the file, which carries a payload."""
+        """Give the rest of the file, with a payload embedded."""
         ...
 
     def drop(self) -> None:
-        """Free what is held, wherever the file is."""
+        """Release the encoder, at any point."""
         ...
 
 
 class Mp4:
-    """A video that plays everywhere."""
+    """Encodes an MP4 (H.264) video."""
 
     def __init__(self, height: int, width: int, largest: int) -> None:
         height, width = height + height % 2, width + width % 2
@@ -55,7 +55,8 @@ class Mp4:
     def add(self, frame: Frame) -> bytes:
         """Take a frame."""
         self._encoder.add(_padded(frame, *self._encoder.shape[:2]))
-        return _nothing(self._encoder.buffer, self._largest)
+        _check_size(self._encoder.buffer, self._largest)
+        return b""
 
     def close(self, payload: bytes) -> bytes:
         """Give the file."""
@@ -66,8 +67,8 @@ class Mp4:
         self._encoder.drop()
 
 
-class Played:
-    """A WebM or an animated WebP."""
+class Animation:
+    """Encodes a WebM video or an animated WebP."""
 
     def __init__(self, kind: str, height: int, width: int, largest: int) -> None:
         codec, pixels, options = CODECS[kind]
@@ -81,22 +82,23 @@ class Played:
         """Take a frame."""
         even = _padded(frame, self._stream.height, self._stream.width)
         self._container.mux(self._stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
-        return _nothing(self._buffer, self._largest)
+        _check_size(self._buffer, self._largest)
+        return b""
 
     def close(self, payload: bytes) -> bytes:
         """Give the file."""
         self._container.mux(self._stream.encode())
         self._container.close()
-        _nothing(self._buffer, self._largest)
+        _check_size(self._buffer, self._largest)
         return embed_payload(self._kind, self._buffer.getvalue(), payload)
 
     def drop(self) -> None:
-        """Close the file: PyAV 17 may free what an open one still needs."""
+        """Close the container: PyAV 17 may free memory that an open one still needs."""
         self._container.close()
 
 
 class Gif:
-    """An animation of 256 colours, of which each frame holds what changed."""
+    """Encodes a GIF of 256 colours; each frame holds only the rectangle that changed."""
 
     def __init__(self, height: int, width: int, palette: Image.Image) -> None:
         self._palette = palette
@@ -120,11 +122,11 @@ class Gif:
         return embed_payload("gif", b";", payload)
 
     def drop(self) -> None:
-        """Hold nothing that has to be freed."""
+        """Do nothing: there is nothing to release."""
 
 
 class Rows:
-    """A PNG, row by row of pixels."""
+    """Encodes a PNG, row by row."""
 
     def __init__(self, height: int, width: int, payload: bytes) -> None:
         header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -134,7 +136,7 @@ class Rows:
         self._above = np.zeros(3 * width, np.uint8)
 
     def add(self, frame: Frame) -> bytes:
-        """Take the next rows; each is stored as its difference from the one above."""
+        """Encode the next rows, with the PNG filter Up."""
         rows = frame.reshape(len(frame), -1)
         changes = rows - np.concatenate([self._above[None], rows[:-1]])
         self._above = rows[-1]
@@ -148,14 +150,14 @@ class Rows:
 
 
 class Zip:
-    """A ZIP, entry by entry."""
+    """Writes a ZIP archive, entry by entry."""
 
     def __init__(self) -> None:
         self._out = _Tail()
         self._archive = zipfile.ZipFile(self._out, "w", zipfile.ZIP_STORED)
 
     def add(self, name: str, content: bytes) -> bytes:
-        """Add an entry; give what of the file is final."""
+        """Add an entry; give the bytes of the file that are final."""
         self._archive.writestr(name, content)
         return self._out.take()
 
@@ -190,7 +192,7 @@ class _Tail(io.RawIOBase):
 
 
 def palette_of(frames: list[Frame]) -> Image.Image:
-    """Choose 256 colours."""
+    """Compute a palette of 256 colours from some frames."""
     thinned = []
     for frame in frames:
         step = max(1, round((frame.shape[0] * frame.shape[1] / PALETTE_PIXELS) ** 0.5))
@@ -199,7 +201,7 @@ def palette_of(frames: list[Frame]) -> Image.Image:
 
 
 def png(image: Frame) -> bytes:
-    """Encode a picture without loss."""
+    """Encode a picture as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()
@@ -209,16 +211,13 @@ def _padded(frame: Frame, height: int, width: int) -> Frame:
     return np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
 
 
-def _nothing(buffer: io.BytesIO, largest: int) -> bytes:
+def _check_size(buffer: io.BytesIO, largest: int) -> None:
     if buffer.tell() > largest:
-        raise Problem(
-            413, f"the file has more than {largest / 1e6:g} MB; ask for fewer samples or frames, or for a GIF"
-        )
-    return b""
+        raise Problem(413, f"the file exceeds {largest / 1e6:g} MB; save fewer samples or frames, or a GIF")
 
 
 def _changed(now: np.ndarray, before: np.ndarray | None) -> tuple[int, int, int, int]:
-    """Give top, bottom, left and right of what differs; where nothing does, of one pixel."""
+    """Give top, bottom, left and right of the pixels that differ; where none does, of one pixel."""
     if before is None:
         return 0, now.shape[0], 0, now.shape[1]
     differs = now != before
@@ -229,7 +228,7 @@ def _changed(now: np.ndarray, before: np.ndarray | None) -> tuple[int, int, int,
 
 
 def _gif_data(image: Image.Image) -> bytes:
-    """Give the compressed pixels of a picture, as Pillow writes them into a file of its own."""
+    """Give the compressed pixels of a picture, cut out of a GIF file that Pillow writes."""
     buffer = io.BytesIO()
     image.save(buffer, format="GIF", optimize=False, interlace=0)
     file = buffer.getvalue()

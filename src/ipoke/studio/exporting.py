@@ -22,7 +22,7 @@ from ipoke.sampling.render import (
     side_by_side,
     strip_frames,
 )
-from ipoke.studio.encoding import Encoder, Gif, Mp4, Played, Rows, Zip, palette_of, png
+from ipoke.studio.encoding import Animation, Encoder, Gif, Mp4, Rows, Zip, palette_of, png
 from ipoke.studio.jobs import Aside, Steps
 from ipoke.studio.keeping import session_of
 from ipoke.studio.limits import Limits
@@ -130,7 +130,7 @@ class Export:
         if kind == "gif":
             return Gif(height, width, palette)
         largest = self._limits.file_bytes
-        return Mp4(height, width, largest) if kind == "mp4" else Played(kind, height, width, largest)
+        return Mp4(height, width, largest) if kind == "mp4" else Animation(kind, height, width, largest)
 
     def _side_by_side(self, opened: OpenPicture, clips: list[Drawn], frame: int) -> Generator[None, Any, Frame]:
         """Set samples beside the picture with its arrows, or show the one sample; a step for each."""

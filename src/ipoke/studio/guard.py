@@ -1,4 +1,4 @@
-"""Who may ask: visitors of the page itself, on this machine, or those who have the token; and what pages may do."""
+"""Access control: same-origin requests from this machine, or with the token; and the security headers of responses."""
 
 import logging
 from urllib.parse import urlsplit
@@ -21,28 +21,31 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-ELSEWHERE = 403, "origin: this page is not the studio's; open the studio itself"
-NO_TOKEN = 401, "token: missing or wrong; open the address that was printed, or send it as a bearer"
-MANY = 429, "token: too many wrong ones from your address; wait a moment"
+ELSEWHERE = 403, "origin: the request comes from another page; open the studio itself"
+NO_TOKEN = (
+    401,
+    "token: missing or wrong; open the printed address, or send the token as Authorization: Bearer",
+)
+MANY = 429, "token: too many wrong tokens from your address; wait a moment"
 HELD_BACK = "ipoke.held_back"
-"""What is in the scope of a request whose answer is only held back, so that its connection may give way to others."""
+"""Key in the scope of a request whose refusal is delayed, so that its connection counts as idle."""
 _log = logging.getLogger("ipoke.studio")
 
 
 class Guard:
-    """Answers those who may not ask, and adds to every answer what a browser must keep to.
+    """Refuses requests without access, and adds the security headers to every response.
 
     Args:
-        app: What is guarded.
-        token: Asked of every call to ``/api/``; with None only names of this machine are answered, so that another
-            site's page cannot reach the server under a name of its own.
+        app: The application.
+        token: Required for every call to ``/api/``; with None, the Host header must name this machine, which prevents
+            DNS rebinding.
     """
 
     def __init__(self, app: ASGIApp, token: str | None) -> None:
         self.app, self.token = app, Token(token) if token is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or pass on; whatever goes wrong in there is answered too."""
+        """Refuse a request or pass it on; an exception in the application becomes status 500."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -61,10 +64,10 @@ class Guard:
                 await self.app(scope, receive, send_with_headers)
                 return
         except Exception:
-            _log.exception("%s: could not be answered", one_line(scope["path"], 80))
+            _log.exception("%s: request failed", one_line(scope["path"], 80))
             if has_begun:
                 raise
-            refusal = 500, "something went wrong here; other calls may work"
+            refusal = 500, "internal error; other calls may work"
         status, words = refusal
         body = written({"error": words})
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
@@ -75,7 +78,10 @@ class Guard:
         headers = Headers(scope=scope)
         host = headers.get("host", "")
         if self.token is None and _name(f"//{host}") not in LOOPBACK:
-            return 403, f"host: got {host[:80]!r}, expected this machine's own name; open the address that was printed"
+            return (
+                403,
+                f"host: got {host[:80]!r}, expected this machine's own name; open the printed address",
+            )
         origin = headers.get("origin")
         if origin is not None and (_name(origin) is None or origin.partition("://")[2] != host):
             return ELSEWHERE
@@ -92,14 +98,14 @@ class Guard:
 
 
 def _headers(given: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """Give what every answer has; answers of the API, pictures among them, are not stored anywhere."""
+    """Give the security headers; responses of the API, pictures among them, are never cached."""
     headers = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
     has_own = any(name.lower() == b"cache-control" for name, _ in given)
     return headers if has_own else [*headers, (b"cache-control", b"no-store")]
 
 
 def _name(address: str) -> str | None:
-    """Give the name of the machine in an address, None where it has none that can be read."""
+    """Give the host name of an address; None where it cannot be parsed."""
     try:
         parts = urlsplit(address)
         return parts.hostname if parts.port != 0 else None

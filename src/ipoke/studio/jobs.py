@@ -1,4 +1,4 @@
-"""Work that somebody waits for, cut into steps."""
+"""Jobs: computations for a visitor, cut into steps."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Generator
@@ -9,35 +9,35 @@ from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
 
 Steps = Generator[Any, Any, None]
-"""Work cut into steps, each of which takes a fraction of a second; what a step yields is sent on, unless it is None."""
+"""A generator of steps of a fraction of a second; what it yields is sent to the visitor, unless it is None."""
 END = object()
 
 
 class Shared(NamedTuple):
-    """What a step yields that wants something done together with others; the answer is sent back to it."""
+    """Work that a step yields to have it done in a batch with other jobs; the result is sent back to the step."""
 
     work: Any
     rows: int = 1
-    """Its part of a batch."""
+    """Rows that the work takes in a batch."""
 
 
 class Aside(NamedTuple):
-    """What a step yields that wants something done that takes long and needs no network, while others take turns.
+    """Work that a step yields to have it done on the second thread: slow, and without networks, such as encoding.
 
-    What it gives is sent back to the step.
+    The result is sent back to the step.
     """
 
     work: Callable[[], Any]
 
 
 class Job:
-    """Work that somebody waits for.
+    """A computation for a visitor.
 
     Args:
-        visitor: Who waits.
-        kind: Of answer.
-        begin: Makes the steps.
-        pixels: Of all frames of all samples that the answer has.
+        visitor: The visitor who waits for it.
+        kind: The kind of answer, such as ``preview``.
+        begin: Creates the steps.
+        pixels: Pixels of all frames of all samples of the answer.
     """
 
     def __init__(self, visitor: Visitor, kind: str, begin: Callable[[], Steps], pixels: int = 0) -> None:
@@ -45,26 +45,26 @@ class Job:
         self.steps: Steps | None = None
         self.shared: Shared | None = None
         self.aside: Aside | None = None
-        """What is being done for it while it waits."""
+        """Work of this job on the second thread."""
         self.answer: Any = None
-        """What its next step is told."""
+        """The result that is sent to its next step."""
         self.is_given_up = False
         self.unread_since: float | None = None
-        """When results began to pile up."""
+        """Since when too many results wait to be taken."""
         self.when_taken: Callable[[], None] = lambda: None
         self._results: asyncio.Queue[Any] = asyncio.Queue()
 
     @property
     def unread(self) -> int:
-        """How many results wait to be taken."""
+        """Number of results that wait to be taken."""
         return self._results.qsize()
 
     def put(self, result: Any) -> None:
-        """Hand a result over to who waits."""
+        """Add a result."""
         self._results.put_nowait(result)
 
     def give_up(self, why: Problem | None = None) -> None:
-        """Let no more steps be taken; whoever still waits is told why."""
+        """Take no more steps; ``why`` is raised where the visitor still waits."""
         if why is not None:
             self.put(why)
         self.is_given_up = True
@@ -74,7 +74,7 @@ class Job:
         """Wait for results, one by one.
 
         Raises:
-            Problem: What went wrong.
+            Problem: The job failed.
         """
         try:
             while True:
@@ -89,19 +89,19 @@ class Job:
             self.give_up()
 
     async def only(self) -> Any:
-        """Wait for the one result.
+        """Wait for the only result.
 
         Raises:
-            Problem: What went wrong.
+            Problem: The job failed.
         """
         results = [result async for result in self]
         if not results:
-            raise Problem(410, "given up, because nobody waits for it any more")
+            raise Problem(410, "cancelled, because the visitor left")
         return results[-1]
 
 
 def advanced(job: Job, answer: Any) -> Any:
-    """Go on with a job, by the answer to what it wanted; give what it yields, `END`, or what went wrong."""
+    """Take the next step of a job, with the result of its last work; give what it yields, `END`, or a Problem."""
     job.shared = job.answer = None
     try:
         if job.is_given_up:
@@ -117,8 +117,8 @@ def advanced(job: Job, answer: Any) -> Any:
         return problem
     except InputError as error:
         return Problem(400, str(error))
-    except Exception as error:  # one visitor's mishap must not end the others' server
-        return Problem(500, f"something went wrong here ({type(error).__name__}); other pokes may work")
+    except Exception as error:  # an error in one job must not end the server
+        return Problem(500, f"internal error ({type(error).__name__}); other pokes may work")
     if isinstance(result, Shared):
         job.shared = result
         return None

@@ -1,4 +1,4 @@
-"""What the server says to whoever runs it: no more than a person can read, whatever visitors do."""
+"""Logging with a limited rate, so that visitors cannot flood the log."""
 
 import logging
 import time
@@ -6,18 +6,18 @@ from collections.abc import Callable
 from typing import TextIO
 
 LINES, MINUTE_S = 20, 60.0
-"""So many messages in such a time."""
+"""Most messages in an interval, and the interval."""
 LONGEST = 2000
-"""Characters of a message."""
+"""Longest message, characters."""
 NAMES = ("uvicorn", "asyncio", "ipoke.studio")
 
 
 class Sparing(logging.Handler):
-    """Writes a few messages a minute, and says how many it left out.
+    """Writes at most `LINES` messages per minute, and the number of those dropped.
 
     Args:
-        stream: Where they go.
-        clock: Seconds.
+        stream: The output.
+        clock: Gives seconds.
     """
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,7 +26,7 @@ class Sparing(logging.Handler):
         self._began, self._count = clock(), 0
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a message, or count it."""
+        """Write a message, or count it as dropped."""
         if self._clock() - self._began >= MINUTE_S:
             self.flush()
             self._began, self._count = self._clock(), 0
@@ -35,9 +35,9 @@ class Sparing(logging.Handler):
             self._write(self.format(record))
 
     def flush(self) -> None:
-        """Say how many were left out."""
+        """Write the number of dropped messages."""
         if self._count > LINES:
-            self._write(f"{self._count - LINES} more messages of this minute were left out")
+            self._write(f"{self._count - LINES} more messages of this minute were dropped")
             self._count = 0
 
     def _write(self, text: str) -> None:
@@ -45,12 +45,12 @@ class Sparing(logging.Handler):
         try:
             self._stream.write(f"{kept}\n")
             self._stream.flush()
-        except (OSError, ValueError):  # there is nobody left to tell
+        except (OSError, ValueError):  # the output is closed
             return
 
 
 def log_sparingly(stream: TextIO) -> None:
-    """Let everything that the server logs go through one such handler."""
+    """Send all log messages of the server through one `Sparing` handler."""
     handler = Sparing(stream)
     for name in NAMES:
         logger = logging.getLogger(name)

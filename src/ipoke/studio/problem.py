@@ -1,8 +1,8 @@
-"""What goes wrong for a visitor."""
+"""Errors that are sent to visitors."""
 
 
-class Problem(Exception):  # noqa: N818  (what a person did, or ran into; said to them, not raised at them)
-    """An answer that is not a success: a status and one line in words."""
+class Problem(Exception):  # noqa: N818  (a response to a visitor, not a defect)
+    """An error response: an HTTP status and a message of one line."""
 
     def __init__(self, status: int, words: str) -> None:
         super().__init__(words)
@@ -10,5 +10,5 @@ class Problem(Exception):  # noqa: N818  (what a person did, or ran into; said t
 
 
 def one_line(text: str, most: int) -> str:
-    """Make one line of so many characters of a text that somebody sent, without what a terminal would obey."""
+    """Reduce a text of a visitor to one line of at most ``most`` printable characters."""
     return "".join(letter if letter.isprintable() else " " for letter in text[:most])

@@ -196,7 +196,7 @@ class Studio:
         try:
             first = await anext(results)
         except StopAsyncIteration:
-            raise Problem(410, "given up, because nobody waits for it any more") from None
+            raise Problem(410, "cancelled, because the visitor left") from None
         finally:
             watch.cancel()
         return _all_of(job, first, results)
@@ -307,7 +307,7 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
 
 
 async def _said(request: Request, problem: Exception) -> Response:
-    status, words = (problem.status, problem.words) if isinstance(problem, Problem) else (500, "something went wrong")
+    status, words = (problem.status, problem.words) if isinstance(problem, Problem) else (500, "internal error")
     return _json({"error": words}, status)
 
 

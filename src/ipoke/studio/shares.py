@@ -1,20 +1,20 @@
-"""Who has had how much of the time of the one thread, so that whoever had least goes first."""
+"""Fair sharing of the compute thread: the key with the least compute time goes first."""
 
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
 AHEAD_S = 1.0
-"""So much of the thread's time may a visitor who comes back ask for before those who asked all the while."""
+"""Largest lead, s of compute time, of a key that returns after a pause over those that were active."""
 SLICE_S = 0.02
-"""Who have had as much, to within this, are equals."""
+"""Resolution: compute times within a slice, s, count as equal."""
 MOST = 512
-"""Of those who are remembered."""
+"""Most keys that are remembered."""
 
 Key = TypeVar("Key")
 
 
 class Shares(Generic[Key]):
-    """Seconds that each has had. Whoever rests saves up no more than `AHEAD_S`, and whoever is new nothing."""
+    """Compute time of each key, s. A pause gains a key at most `AHEAD_S`; a new key starts without a lead."""
 
     def __init__(self) -> None:
         self._used: OrderedDict[Key, float] = OrderedDict()
@@ -22,7 +22,7 @@ class Shares(Generic[Key]):
         self._least, self._count = 0.0, 0
 
     def enter(self, key: Key) -> None:
-        """Let one take part."""
+        """Register a key, and limit its lead."""
         if key not in self._used:
             self._count += 1
             self._used[key], self._since[key] = self._least, self._count
@@ -32,15 +32,15 @@ class Shares(Generic[Key]):
             del self._since[self._used.popitem(last=False)[0]]
 
     def slices(self, key: Key) -> int:
-        """Give the slices of time that one has had."""
+        """Give the compute time of a key, in slices."""
         return int(self._used.get(key, self._least) // SLICE_S)
 
     def since(self, key: Key) -> int:
-        """Tell how many came before one did."""
+        """Give the order in which a key was registered."""
         return self._since.get(key, self._count)
 
     def charge(self, key: Key, seconds: float) -> None:
-        """Count what one has had."""
+        """Add compute time to a key."""
         if key in self._used:
             self._least = max(self._least, self._used[key])
             self._used[key] += seconds

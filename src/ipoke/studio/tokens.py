@@ -1,4 +1,4 @@
-"""The token that visitors from other machines show."""
+"""The token that visitors from other machines need."""
 
 import asyncio
 import hashlib
@@ -8,31 +8,31 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 BURST, A_SECOND = 5, 2.0
-"""Wrong tokens of one address that are answered at once, and how many a second after those."""
+"""Wrong tokens of an address that are refused at once, and the rate per second after those."""
 MOST_WAIT_S = 8.0
-"""Longest time that the answer to a wrong token is held back."""
+"""Longest delay of a refusal."""
 MOST_ADDRESSES = 4096
 
 
 class Token:
-    """Tells whether a token is right. Who has the right one never waits; answers to wrong ones come slowly.
+    """Checks tokens. A right token never waits; refusals of wrong ones are delayed, to limit guessing.
 
     Args:
-        token: The right one.
-        clock: Seconds.
+        token: The right token.
+        clock: Gives seconds.
     """
 
     def __init__(self, token: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._digest, self._clock = _digest(token), clock
         self._next: OrderedDict[str, float] = OrderedDict()
-        """When the next wrong token of an address is answered."""
+        """When the next wrong token of an address is refused."""
 
     def is_right(self, given: str) -> bool:
-        """Compare a token, in a time that tells nothing of the right one, not even its length."""
+        """Compare a token in constant time, independent of the right token and its length."""
         return hmac.compare_digest(_digest(given), self._digest)
 
     def wait(self, address: str) -> float | None:
-        """Say for how long the answer to a wrong token is held back, s; None if too many are held back already."""
+        """Give the delay of the refusal of a wrong token, s; None if too many are delayed already."""
         now = self._clock()
         at = max(self._next.get(address, 0.0), now - BURST / A_SECOND)
         wait = max(0.0, at + 1 / A_SECOND - now)
@@ -45,7 +45,7 @@ class Token:
         return wait
 
     async def hold_back(self, address: str) -> bool:
-        """Wait before a wrong token is answered; false if so many are that it should be told to wait itself."""
+        """Wait before a wrong token is refused; False if too many are delayed already."""
         wait = self.wait(address)
         await asyncio.sleep(MOST_WAIT_S if wait is None else wait)
         return wait is not None

@@ -1,6 +1,6 @@
-"""One model, many visitors: a thread computes, in small steps, and visitors take turns at it.
+"""The scheduler: one thread computes the jobs of all visitors in small steps, in turn.
 
-What several of them want of the networks at one time is computed in one batch.
+Clips that several jobs draw at the same time are computed in one batch.
 """
 
 import asyncio
@@ -21,19 +21,19 @@ from ipoke.studio.visitors import Visitor
 from ipoke.studio.waiting import Waiting
 
 Together = Callable[[Sequence[Any]], Sequence[Any]]
-"""Does works of several jobs at once: an answer each, or the exception that the job shall meet."""
+"""Computes the work of several jobs in one batch: a result for each, or the exception to raise in its job."""
 PAUSE_S = 0.04
-"""Without news, after which work is done ahead: longer than a page takes to ask for its next preview."""
+"""Idle time after which work is done ahead; longer than a page takes to request its next preview."""
 LOOK_S = 0.5
-"""After which jobs whose results nobody takes are looked at again."""
+"""Interval at which jobs with results that are not taken are checked."""
 
 
 class Turns:
-    """Runs jobs on one thread, step by step; before each step `ipoke.studio.waiting.Waiting` says whose turn it is.
+    """Runs jobs on one thread, step by step; before each step `ipoke.studio.waiting.Waiting` chooses the next job.
 
-    What needs no network, such as encoding a frame, is done aside on a thread of its own, one piece at a time.
-    A job that waits for shared work takes along those of other visitors that wait for such work too. When nobody has
-    asked for anything for a moment, steps ``ahead`` are taken until somebody does.
+    Work without networks, such as encoding a frame, is done on a second thread, one piece at a time. Shared work of one
+    job is done in a batch with that of other visitors. When the server is idle, steps ``ahead`` are taken until the
+    next job arrives.
     """
 
     def __init__(self, together: Together, limits: Limits = LIMITS, ahead: Callable[[], Steps] | None = None) -> None:
@@ -46,11 +46,11 @@ class Turns:
         self._runner: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to work."""
+        """Start the scheduler."""
         self._runner = asyncio.get_running_loop().create_task(self._run())
 
     async def stop(self) -> None:
-        """Finish the step at hand, and tell everybody who waits that the server stops."""
+        """Finish the current step, and fail all jobs with status 503."""
         self._is_stopping = True
         self._news.set()
         if self._runner is not None:
@@ -61,16 +61,16 @@ class Turns:
         self._thread_aside.shutdown(cancel_futures=True)
 
     def add(self, visitor: Visitor, kind: str, begin: Callable[[], Steps], pixels: int = 0) -> Job:
-        """Queue a job; a preview overtakes one of the same visitor that has not begun.
+        """Queue a job; a preview replaces one of the same visitor that has not begun.
 
         Raises:
-            Problem: The visitor, or all of them, have too many jobs already, or the server is stopping.
+            Problem: The visitor or the server has too many jobs, or the server is stopping.
         """
         if self._is_stopping:
             raise Problem(503, "the server is stopping; ask again later")
         for stale in list(self._waiting):
             if kind == stale.kind == "preview" and stale.visitor == visitor and stale.steps is None:
-                stale.give_up(Problem(409, "overtaken by a newer preview"))
+                stale.give_up(Problem(409, "replaced by a newer preview"))
         job = Job(visitor, kind, begin, pixels)
         self._waiting.add(job)
         job.when_taken = self._news.set
@@ -99,7 +99,7 @@ class Turns:
                     )
 
     def _go_on(self, job: Job, done: asyncio.Future[tuple[Any, float]]) -> None:
-        """Let a job take turns again, now that what it wanted is done."""
+        """Let a job take its turn again, as its work on the second thread is done."""
         job.aside = None
         if not done.cancelled():
             job.answer, seconds = done.result()
@@ -107,7 +107,7 @@ class Turns:
         self._news.set()
 
     async def _quiet(self) -> None:
-        """Wait for news; if there are none for a moment, work ahead until there are."""
+        """Wait for news; after a short idle time, work ahead until there are any."""
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._news.wait(), PAUSE_S)
         if self._ahead is not None and not self._news.is_set():
@@ -120,26 +120,26 @@ class Turns:
             await asyncio.wait_for(self._news.wait(), LOOK_S if any(self._waiting) else None)
 
     def _step(self, jobs: list[Job]) -> list[Any]:
-        """Do one step of each; give what it yields, `END`, or what went wrong."""
+        """Take one step of each job; give what it yields, `END`, or a Problem."""
         wanting = [(job, job.shared.work) for job in jobs if job.shared is not None and not job.is_given_up]
         answers: Sequence[Any] = []
         if wanting:
             try:
                 answers = self._together([work for _, work in wanting])
-            except Exception as error:  # it must not end the server
+            except Exception as error:  # an error must not end the server
                 answers = [error] * len(wanting)
         told = {id(job): answer for (job, _), answer in zip(wanting, answers, strict=True)}
         return [advanced(job, told.get(id(job), job.answer)) for job in jobs]
 
 
 def _yield_to_others() -> None:
-    """Let the processor compute for those who take turns first, where a thread has a priority of its own."""
+    """Lower the priority of the second thread, where threads have priorities of their own."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 def _done(aside: Aside) -> tuple[Any, float]:
-    """Do what is wanted; give its answer, or the exception that the job shall meet, and the seconds that it took."""
+    """Do work on the second thread; give its result, or the exception to raise in the job, and the seconds it took."""
     began = time.perf_counter()
     try:
         answer = aside.work()

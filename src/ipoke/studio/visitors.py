@@ -1,23 +1,23 @@
-"""Who asks: an address, and the name that whoever is there chose."""
+"""Visitors: an address, and a name that the page chooses."""
 
 import ipaddress
 from typing import NamedTuple
 
 
 class Visitor(NamedTuple):
-    """One of those who ask from an address; names are chosen freely, so limits count addresses too."""
+    """A visitor; clients choose names freely, so limits also count addresses."""
 
     address: str
     name: str
 
 
 def visitor_of(host: str | None, name: str) -> Visitor:
-    """Say who asks from a host; whoever has an IPv6 address has all of its /64, which counts as one."""
+    """Identify a visitor; all addresses of an IPv6 /64 network count as one."""
     return Visitor(address_of(host), name[:64])
 
 
 def address_of(host: str | None) -> str:
-    """Name the address that limits count.
+    """Give the address that limits count.
 
     >>> address_of("2001:db8:1:2:aaaa::1") == address_of("2001:db8:1:2:bbbb::1") == "2001:db8:1:2::/64"
     True

@@ -1,4 +1,4 @@
-"""Jobs that wait for their turn: how many there may be, who gives way, and whose turn it is."""
+"""The queue of jobs: how many there may be, which one is cancelled for another, and which one is next."""
 
 import time
 from collections import Counter, OrderedDict
@@ -11,15 +11,16 @@ from ipoke.studio.shares import MOST, Shares
 from ipoke.studio.visitors import Visitor
 
 CLOSE = 15
-"""Slices of time by which those who are computed together differ at most."""
+"""Largest difference of compute time, in slices, between jobs in one batch."""
 CROWDED = "too many requests at once; try again in a moment"
 
 
 class Waiting:
     """The jobs of all visitors, oldest first.
 
-    It is the turn of the address that has had least time, of its visitor who has had least, of the oldest job. Where
-    there are too many, whoever has most gives way to whoever has less; among equals, who came last.
+    Next is the address with the least compute time, of that address the visitor with the least, and of that visitor the
+    oldest job. Where there are too many jobs, the last job of the address or visitor with most jobs is cancelled for
+    one with fewer; among equals, that of the one that came last.
     """
 
     def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
@@ -29,24 +30,24 @@ class Waiting:
         self._visitors: OrderedDict[str, Shares[str]] = OrderedDict()
 
     def __iter__(self) -> Iterator[Job]:
-        """Go through the jobs that somebody waits for."""
+        """Iterate over the jobs that are not cancelled."""
         return (job for job in self._jobs if not job.is_given_up)
 
     def add(self, job: Job) -> None:
-        """Take a job.
+        """Queue a job.
 
         Raises:
-            Problem: There is no room for it.
+            Problem: A limit is reached.
         """
         limits, visitor = self._limits, job.visitor
         mine = [one for one in self if one.visitor == visitor]
         near = [one for one in self if one.visitor.address == visitor.address]
         if len(mine) >= limits.jobs_per_visitor:
-            raise Problem(429, f"{len(mine)} requests of yours are being answered; wait for one of them")
+            raise Problem(429, f"{len(mine)} of your requests are running; wait for one of them")
         if mine and sum(one.pixels for one in mine) + job.pixels > limits.visitor_pixels:
-            raise Problem(429, "the frames that you wait for are too many to add more; wait for them")
+            raise Problem(429, "your running requests have too many frames; wait for them")
         if job.kind == "export" and any(one.kind == "export" for one in mine):
-            raise Problem(429, "a file of yours is being written; wait for it")
+            raise Problem(429, "another file of yours is being written; wait for it")
         self._seen(visitor)
         if len(near) >= limits.jobs_per_address:
             self._make_room_near(near, visitor, len(mine))
@@ -55,22 +56,22 @@ class Waiting:
         self._jobs.append(job)
 
     def next(self) -> Job | None:
-        """Say whose turn it is; those whose results nobody takes are passed over, and given up after a while."""
+        """Choose the next job; jobs whose results are not taken are skipped, and cancelled after a while."""
         for job in self:
             if job.unread < self._limits.results:
                 job.unread_since = None
             elif job.unread_since is None:
                 job.unread_since = self._clock()
             elif self._clock() - job.unread_since > self._limits.unread_seconds:
-                job.give_up(Problem(408, f"nobody took the answer for {self._limits.unread_seconds:g} s"))
+                job.give_up(Problem(408, f"the results were not read for {self._limits.unread_seconds:g} s; ask again"))
         free = [job for job in self._jobs if job.aside is None]
         left = next((job for job in free if job.is_given_up), None)
         return left or min(filter(self._may_go_on, free), key=self._rank, default=None)
 
     def with_shared_work(self, job: Job) -> list[Job]:
-        """Add to a job those that want something done together with what it wants, as far as a batch goes.
+        """Give a job, and others with shared work for the same batch.
 
-        Work of more rows, and of those who have had far more time, would keep it waiting, and is left out.
+        Jobs with more rows, and those with much more compute time, would delay this job, and are not included.
         """
         if job.shared is None or job.is_given_up:
             return [job]
@@ -89,13 +90,13 @@ class Waiting:
         return self._rank(other)[level] - self._rank(job)[level] <= CLOSE
 
     def charge(self, job: Job, seconds: float) -> None:
-        """Count time that a job has had."""
+        """Add compute time to the visitor and the address of a job."""
         self._addresses.charge(job.visitor.address, seconds)
         if job.visitor.address in self._visitors:
             self._visitors[job.visitor.address].charge(job.visitor.name, seconds)
 
     def drop(self, job: Job) -> None:
-        """Forget a job."""
+        """Remove a job."""
         if job in self._jobs:
             self._jobs.remove(job)
 
@@ -106,7 +107,7 @@ class Waiting:
         return job.unread_since is None
 
     def _rank(self, job: Job) -> tuple[int, int, bool]:
-        """Rank a job; among equals, those that are not ready to be computed together go on until they are."""
+        """Give the rank of a job; among equals, those without shared work go first, until they have some to batch."""
         address, name = job.visitor
         of_address = self._visitors.get(address, Shares())
         return self._addresses.slices(address), of_address.slices(name), job.shared is not None

@@ -1,4 +1,4 @@
-"""JSON that every reader takes: no number in it is infinite or none."""
+"""Standard JSON: NaN and infinity are refused."""
 
 import math
 from typing import Any
@@ -8,18 +8,18 @@ from ipoke.studio.problem import Problem
 
 
 def written(value: Any) -> bytes:
-    """Write JSON.
+    """Encode a value as JSON.
 
     Raises:
         Problem: A number is not finite.
     """
     if not is_finite(value):
-        raise Problem(500, "the answer holds a number that is not finite; take another seed, or other pokes")
+        raise Problem(500, "the result contains a number that is not finite; use another seed or other pokes")
     return json_text(value).encode()
 
 
 def is_finite(value: Any) -> bool:
-    """Tell whether all numbers in a value of JSON are finite."""
+    """Tell whether all numbers in a JSON value are finite."""
     left = [value]
     while left:
         one = left.pop()

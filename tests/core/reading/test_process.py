@@ -157,7 +157,7 @@ def test_whatever_else_it_says_is_an_error(text):
     assert len(str(error.value)) < 400
 
 
-def test_a_nursery_that_is_gone_is_replaced():
+def test_a_fork_server_that_has_ended_is_replaced():
     results("facts")
     fork_server._CURRENT[0]._process.kill()
     fork_server._CURRENT[0]._process.wait()
@@ -207,7 +207,7 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert all(gone(number) for number in numbers)
 
 
-def test_a_forked_process_makes_a_nursery_of_its_own(tmp_path):
+def test_a_forked_process_starts_a_fork_server_of_its_own(tmp_path):
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "a.png")
     read_image(tmp_path / "a.png")
     child = os.fork()
