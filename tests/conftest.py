@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import checked_shapes  # noqa: F401 before the package, whose shapes it enforces
 import commands
 import refusals
 import tiny

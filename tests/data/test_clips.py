@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from checked_shapes import unchecked
 from ipoke.core.errors import InputError
 from ipoke.data import clip_cache, clip_writer, clips
 from ipoke.data.clips import ClipSet, ClipSetSettings, ClipWriter, DroppedRow, Segment, SourceRow
@@ -286,7 +287,7 @@ def test_two_writers_at_once_are_refused(tmp_path):
 
 def test_wrong_shapes_are_refused(tmp_path):
     good = PARTS["d"][0]
-    with ClipWriter(tmp_path / "set", settings=SETTINGS) as writer:
+    with ClipWriter(tmp_path / "set", settings=SETTINGS) as writer, unchecked():
         for bad in (
             Segment(good.frames[:6], good.optical_flow[:0]),
             Segment(good.frames[:, :16], good.optical_flow),

@@ -10,7 +10,7 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Int64
 
-Objects = Sequence[Int64[np.ndarray, " n"]]
+Objects = Sequence[Int64[np.ndarray, " _"]]
 """The numbers of the clips of each object."""
 
 

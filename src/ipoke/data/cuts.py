@@ -70,7 +70,7 @@ def _with_next(items: Iterable[Compared]) -> Iterator[tuple[Compared, Compared |
         yield held, None
 
 
-def _compared(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _compared(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "64 64 3"]:
     if frame.shape[0] == COMPARED_SIDE:
         return frame
     return cv2.resize(frame, (COMPARED_SIDE, COMPARED_SIDE), interpolation=cv2.INTER_AREA)

@@ -176,7 +176,7 @@ def _durations(count: int, fps: float, step_ms: int = 1) -> list[int]:
     return [max(1, after - before) * step_ms for before, after in itertools.pairwise(ends)]
 
 
-def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 3"]:
+def _even(frame: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h2 w2 3"]:
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 

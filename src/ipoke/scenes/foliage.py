@@ -3,11 +3,10 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from ipoke.scenes.palette import Colour, mix, vary
 from ipoke.scenes.parts import Cutout, Light, Outline, Sprite, capsule, cut_out, disc, ellipse, mirrored, over, paint
-from ipoke.scenes.textures import mottled, plain, smooth_noise, stripes
+from ipoke.scenes.textures import Picture, mottled, plain, smooth_noise, stripes
 
 LeafShape = Literal["lance", "oval", "heart", "round", "blade", "maple", "fern", "palm", "split"]
 
@@ -60,7 +59,7 @@ def leaf(
     across = -np.sin(angle) * light.direction[0] + np.cos(angle) * light.direction[1]
     pale = mix(greens[1], np.array([0.97, 0.96, 0.82], np.float32), 0.6)
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         rgb = rgb * (1 + 0.2 * across * np.tanh(cutout.y * 2.5))[..., None]
         if variegated:
             rgb = over(rgb, pale, np.clip(np.abs(cutout.y) / (width / 2) * 2.4 - 1.35, 0, 1) * 0.8)
@@ -91,7 +90,7 @@ def banded(
     pale = mix(tones[1], np.array([0.95, 0.93, 0.7], np.float32), 0.55)
     half = (start + end) / 4
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         wave = np.clip(np.sin(cutout.x * 2.6 + 3 * noise(cutout.x, cutout.y)) * 1.5, 0, 1)
         rgb = over(rgb, tones[2], 0.55 * wave.astype(np.float32))
         edge = np.clip((np.abs(cutout.y) / half - 0.62) * 5, 0, 1)
@@ -114,7 +113,7 @@ def cactus_joint(
     """Paint a ribbed piece of cactus with rows of pale spines."""
     texture = stripes(greens[0], mix(greens[0], greens[2], 0.75), width / 3.4, np.pi / 2)
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         spines = [
             np.array([[x, y], [x + 0.5, y + 0.25]])
             for x in np.arange(-width / 3, length + width / 3, 1.7)
@@ -144,7 +143,7 @@ def daisy(rng: np.random.Generator, radius: float, petal: list[Colour], light: L
     centre = (radius * 0.55, 0.0)
     outlines = [outline + centre for outline in (*rear, *front)]
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         for index, outline in enumerate(outlines):
             edge = cutout.fill(outline)
             tint = mix(petal[0], petal[1], 0.75 if index < count else 0.15 * (index % 2))
@@ -174,7 +173,7 @@ def tulip(rng: np.random.Generator, size: float, petal: list[Colour], light: Lig
         for offset in (-side * 0.5, side * 0.5, 0)
     ]
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         for tip, share in zip(tips, (0.8, 0.7, 0.0), strict=True):
             rgb = over(rgb, petal[1] * 0.85, cutout.fill(tip))
             middle = tip.mean(0)
@@ -196,7 +195,7 @@ def ear(
         grains.append(ellipse((t * length + 0.5, 0), (0.8, half * 0.45)))
     shades = tone[0], mix(tone[0], tone[1], 0.8)
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         for index, grain in enumerate(grains):
             rgb = over(rgb, shades[index % 2], cutout.fill(grain))
         return rgb
@@ -210,7 +209,7 @@ def berry(radius: float, tone: Colour, light: Light, angle: float) -> Sprite:
     down = -light.direction[0] * np.sin(angle) + light.direction[1] * np.cos(angle)
     spot = (radius * (1 + 0.45 * across), radius * 0.45 * down)
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         return over(rgb, np.ones(3, np.float32), 0.75 * cutout.fill(disc(spot, radius * 0.22)))
 
     return paint(cut_out(ellipse((radius, 0), (radius, radius))), plain(tone), light, angle, 0.9, details)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32
 from ipoke.scenes.palette import Colour
 from ipoke.scenes.textures import Texture
 
-Outline = Float[np.ndarray, "n 2"]
+Outline = Float[np.ndarray, "_ 2"]
 Point = tuple[float, float]
 
 SIDE = 64.0
@@ -154,7 +154,7 @@ def cut_out(*outlines: Outline) -> Cutout:
     return Cutout(coverage, x, y, origin)
 
 
-def shade(shape: Cutout, light: Light, angle: float, roundness: float) -> Float32[np.ndarray, "h w"]:
+def shade(shape: Cutout, light: Light, angle: float, roundness: float) -> Float[np.ndarray, "h w"]:
     """Light a cut-out as if it were puffed up; 1 is unshaded.
 
     Args:
@@ -183,7 +183,7 @@ def paint(
     light: Light,
     angle: float,
     roundness: float = 0.8,
-    details: Callable[[Float32[np.ndarray, "h w 3"], Cutout], Float32[np.ndarray, "h w 3"]] | None = None,
+    details: Callable[[Float[np.ndarray, "h w 3"], Cutout], Float[np.ndarray, "h w 3"]] | None = None,
 ) -> Sprite:
     """Paint a cut-out: texture, details drawn on it, then light."""
     rgb = np.ascontiguousarray(texture(shape.x, shape.y), dtype=np.float32)
@@ -195,8 +195,8 @@ def paint(
 
 
 def over(
-    rgb: Float32[np.ndarray, "h w 3"], colour: Float[np.ndarray, "3"], coverage: Float32[np.ndarray, "h w"]
-) -> Float32[np.ndarray, "h w 3"]:
+    rgb: Float[np.ndarray, "h w 3"], colour: Float[np.ndarray, "3"], coverage: Float32[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w 3"]:
     """Lay a colour over a picture where it covers."""
     return rgb + coverage[..., None] * (colour - rgb)
 
@@ -222,7 +222,7 @@ def capsule(length: float, start: float, end: float) -> Outline:
     return np.concatenate([tip, root])
 
 
-def mirrored(along: Float[np.ndarray, " n"], half: Float[np.ndarray, " n"]) -> Outline:
+def mirrored(along: Float[np.ndarray, " n"], half: Float[np.ndarray, " n"]) -> Float[np.ndarray, "2*n 2"]:
     """Outline a shape that is symmetric about x from its half-widths."""
     upper = np.stack([along, -half], 1)
     return np.concatenate([upper, np.stack([along, half], 1)[::-1]])

@@ -3,11 +3,10 @@
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from ipoke.scenes.palette import EARTH, Mood, mix, vary
 from ipoke.scenes.parts import Cutout, Figure, Light, Part, Point, cut_out, ellipse, mirrored, over, paint
-from ipoke.scenes.textures import draw_cloth, mottled, plain
+from ipoke.scenes.textures import Picture, draw_cloth, mottled, plain
 
 PotShape = Literal["tapered", "bowl", "cylinder", "vase", "box", "mound"]
 
@@ -52,7 +51,7 @@ def add_pot(
     earth = vary(rng, EARTH[rng.integers(len(EARTH))], 0.02)
     round_side = np.sin(np.pi / 4) * light.direction[0]
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         side = np.clip(cutout.y / (wide / 2), -1, 1)
         curve = 1 - 0.22 * side**2 - 0.24 * side * round_side
         if shape != "box":

@@ -51,7 +51,7 @@ class Renderer:
         self,
         index: int,
         pose: Float[np.ndarray, "3"],
-        layer: Float32[np.ndarray, "h w 4"],
+        layer: Float32[np.ndarray, "h2 w2 4"],
         owner: UInt8[np.ndarray, "h w"],
     ) -> None:
         """Lay one part over the layer, and put its number where it covers the centre of a px."""

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32
 
 from ipoke.scenes.palette import FUR, HAIR, SKIN, Colour, Mood, colour, mix, vary
 from ipoke.scenes.parts import Cutout, Light, Outline, Sprite, cut_out, disc, ellipse, mirrored, over, paint
-from ipoke.scenes.textures import Texture, draw_cloth, mottled, plain
+from ipoke.scenes.textures import Picture, Texture, draw_cloth, mottled, plain
 
 Character = Literal["person", "bear", "rabbit", "cat", "robot"]
 HairStyle = Literal["short", "bob", "long", "bun", "curly", "bald"]
@@ -86,7 +85,7 @@ def head(rng: np.random.Generator, look: Look, radius: float, facing: float, lig
     hair = _hair(look, middle, radius, wide)
     hat = _hat(look, middle, radius, wide)
 
-    def details(rgb: Float32[np.ndarray, "h w 3"], cutout: Cutout) -> Float32[np.ndarray, "h w 3"]:
+    def details(rgb: Picture, cutout: Cutout) -> Picture:
         for outline in ears:
             rgb = over(rgb, look.skin * 0.9, cutout.fill(outline))
             centre = outline.mean(0)
@@ -109,13 +108,13 @@ def head(rng: np.random.Generator, look: Look, radius: float, facing: float, lig
 
 def _face(
     rng: np.random.Generator,
-    rgb: Float32[np.ndarray, "h w 3"],
+    rgb: Picture,
     cutout: Cutout,
     look: Look,
     middle: tuple[float, float],
     radius: float,
     facing: float,
-) -> Float32[np.ndarray, "h w 3"]:
+) -> Picture:
     ink, white = colour("2a2023"), colour("fffdf8")
     turn = 0.16 * radius * facing
     eye = radius * rng.uniform(0.13, 0.18)
