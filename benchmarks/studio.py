@@ -27,7 +27,7 @@ import torch
 import ipoke
 from ipoke.evaluation.bench.machine import describe
 from ipoke.sampling.model import bundled_stills
-from ipoke.sampling.open_picture import Asked
+from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import plain_terms
 from studio_attack import attack
 
@@ -130,18 +130,18 @@ def in_process(rounds: int) -> dict[str, float]:
             asked = {name: rough(DRAGS[name], move / 4, number) for name in pictures}
             for name, picture in pictures.items():
                 began = time.perf_counter()
-                drawn = picture.draw(asked[name].pokes, asked[name].residuals, rough=True)
+                drawn = picture.draw(asked[name])
                 picture.show(drawn, [model.frames - 1])
                 (following if move > 1 else []).append(time.perf_counter() - began)
             if move > 1:
-                wanted = [picture.wanted(asked[name]) for name, picture in pictures.items()]
-                drawing = next(iter(pictures.values())).drawing
+                jobs = [picture.prepare(asked[name]) for name, picture in pictures.items()]
+                sampler = next(iter(pictures.values())).sampler
                 began = time.perf_counter()
-                drawing.together(wanted)
+                sampler.draw(jobs)
                 together.append(time.perf_counter() - began)
                 began = time.perf_counter()
-                for one in wanted:
-                    drawing.together([one])
+                for job in jobs:
+                    sampler.draw([job])
                 apart.append(time.perf_counter() - began)
         for name, image in stills.items():
             began = time.perf_counter()
@@ -155,10 +155,10 @@ def in_process(rounds: int) -> dict[str, float]:
     }
 
 
-def rough(drag: tuple, share: float, seed: int) -> Asked:
+def rough(drag: tuple, share: float, seed: int) -> SampleRequest:
     """Ask for a preview of a drag that has gone a share of its way."""
     (x, y), (dx, dy) = drag
-    return Asked((ipoke.Poke(x, y, dx * share, dy * share),), tuple(plain_terms(seed, 1)), rough=True)
+    return SampleRequest((ipoke.Poke(x, y, dx * share, dy * share),), tuple(plain_terms(seed, 1)), rough=True)
 
 
 def in_browser(address: str, rounds: int) -> dict[str, float]:

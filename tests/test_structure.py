@@ -26,8 +26,8 @@ PARTS: dict[str, list[str]] = {
         *("inverse", "rollout", "warp_decoder", "spade_decoder", "engine", "holder"),
     ],
     "sampling": [
-        *("clip_sampler", "residual_terms", "guidance", "drawing", "motion_correlation", "render", "still"),
-        *("open_picture", "model", "made_with", "session", "video_clip"),
+        *("clip_sampler", "networks", "residual_terms", "request", "guidance", "sampler", "still", "open_picture"),
+        *("motion_correlation", "transfer", "render", "model", "made_with", "session", "video_clip"),
     ],
     "training": ["baselines", OTHERS],
     "evaluation": ["metrics", "figures", "bench"],

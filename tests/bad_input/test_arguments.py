@@ -45,12 +45,12 @@ LINES = [
     f"poke --replay {NAME} --out out.webp",
     "poke --replay picture.png --out picture.png",
     *(
-        f"affinity picture.png --at {place} --model tiny.safetensors --out a.png"
+        f"correlation picture.png --at {place} --model tiny.safetensors --out a.png"
         for place in ("nan,1", "1e9,1", "-1,1", "1")
     ),
-    "affinity picture.png --at 1,1 --pokes 1000000000 --model tiny.safetensors --out a.png",
-    "affinity picture.png --at 1,1 --model tiny.safetensors --out folder.png",
-    "affinity picture.png --at 1,1 --model tiny.safetensors --out fifo.png",
+    "correlation picture.png --at 1,1 --pokes 1000000000 --model tiny.safetensors --out a.png",
+    "correlation picture.png --at 1,1 --model tiny.safetensors --out folder.png",
+    "correlation picture.png --at 1,1 --model tiny.safetensors --out fifo.png",
     "transfer film.mp4 picture.png --stride 1000000000000 --model tiny.safetensors --out a.webp",
     "score film.mp4 --stride 1000000000000 --model tiny.safetensors",
     "score film.mp4 --poke 1e9,1,1,1 --model tiny.safetensors",

@@ -15,7 +15,7 @@ from tiny import tiny_model
 pytestmark = pytest.mark.usefixtures("in_bounds")
 
 GOOD = {
-    "format": "ipoke-session-1",
+    "format": "ipoke-session-2",
     "image": "picture.png",
     "image_sha256": "0" * 64,
     "model": "scenes-64",
@@ -25,7 +25,7 @@ GOOD = {
     "seed": 0,
     "temperature": 1.0,
     "frames": None,
-    "reaches": True,
+    "guidance": True,
 }
 POKE = GOOD["pokes"][0]
 CHANGES = [
@@ -35,7 +35,7 @@ CHANGES = [
     *({"seed": value} for value in (-1, 2**63, 10**30, 0.5, True, "1")),
     *({"temperature": value} for value in (-1, 2.5, 1e308, float("nan"), float("inf"), "1", True)),
     *({"frames": value} for value in (0, -1, 101, 10**9, 10**30, 1.5, True)),
-    *({"reaches": value} for value in (1, "yes", "true", 0)),
+    *({"guidance": value} for value in (1, "yes", "true", 0)),
     *({"pokes": value} for value in ({}, "x", [POKE] * 1000, [[]], [{}], [POKE | {"more": 1}])),
     *(
         {"pokes": [POKE | {key: value}]}
@@ -49,7 +49,7 @@ CHANGES = [
     {"model": ""},
     {"image_sha256": "zz"},
     {"model_sha256": "0" * 65},
-    {"format": "ipoke-session-2"},
+    {"format": "ipoke-session-3"},
     {"another": 1},
     {"\x1b[31m" + "k" * 1000: 1},
 ]

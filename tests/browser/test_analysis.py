@@ -25,7 +25,7 @@ def test_overlays_show_correlation_diversity_and_motion(visitor):
         page.click(f"#show-{overlay}")
         assert words in page.locator(f"#{legend}-legend").text_content()
         if overlay == "affinity":
-            with page.expect_response("**/api/affinity"):
+            with page.expect_response("**/api/correlation"):
                 page.mouse.move(*visitor.place(90, 120))
         page.wait_for_timeout(200)
         seen.append(page.evaluate(PICTURE))

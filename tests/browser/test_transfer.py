@@ -15,7 +15,7 @@ def test_a_video_moves_the_picture_and_its_residual_is_poked_again(visitor, vide
     assert float(heard.rsplit(" ", 1)[1].rstrip(".")) < 1e-4
     assert visitor.samples() == 1
     assert len(visitor.pokes()) == 1
-    assert not visitor.page.is_checked("#reaches")
+    assert not visitor.page.is_checked("#guidance")
     tools = visitor.page.locator("#samples .more")
     assert tools.is_disabled()
     assert tools.text_content() == "From a video"
@@ -27,7 +27,7 @@ def test_a_video_moves_the_picture_and_its_residual_is_poked_again(visitor, vide
     visitor.hears("Undone; 1 sample")
     (poke,) = asked[-1]["pokes"]
     assert poke["dy"] > 10
-    assert asked[-1]["reaches"] is False
+    assert asked[-1]["guidance"] is False
     assert asked[-1]["temperature"] == 1
     visitor.drag(12, 0, start=(poke["x"] + poke["dx"], poke["y"] + poke["dy"]))
     visitor.hears("Poke 1 from")

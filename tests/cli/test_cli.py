@@ -20,7 +20,7 @@ from ipoke.evaluation.bench.operations import gflop
 from ipoke.sampling import model
 from ipoke.sampling.model import PokeModel, load
 
-USE = ("demo", "poke", "transfer", "affinity", "score", "export", "info")
+USE = ("demo", "poke", "transfer", "correlation", "score", "export", "info")
 MAKE = ("scenes", "prepare", "train", "import-official", "bench")
 MEASURE = ("evaluate", "table", "figure")
 COMMANDS = (*USE, *MAKE, *MEASURE)
@@ -75,19 +75,19 @@ class TestPoke:
         assert again.read_bytes() == first.read_bytes()
         assert files(tmp_path / "b") == {again.name}
 
-    @pytest.mark.parametrize("flags", [[], ["--unguided"], ["--as-drawn"]])
-    def test_a_session_remembers_whether_samples_were_guided(self, ipoke, tmp_path, picture, model_file, flags):
+    @pytest.mark.parametrize("unguided", [[], ["--unguided"], ["--as-drawn"]])
+    def test_a_session_records_guidance(self, ipoke, tmp_path, picture, model_file, unguided):
         first, again = tmp_path / "first.gif", tmp_path / "again.gif"
         words = ["poke", picture, "--poke", "32,24,6,3", "--model", model_file, "--out", first]
-        assert ipoke(*words, *flags).code == 0
+        assert ipoke(*words, *unguided).code == 0
         session = json.loads(first.with_suffix(".json").read_text())
-        assert session["reaches"] is not bool(flags)
+        assert session["guidance"] is not bool(unguided)
         assert ipoke("poke", "--replay", first.with_suffix(".json"), "--out", again).code == 0
         assert again.read_bytes() == first.read_bytes()
-        del session["reaches"]  # as an older version wrote it, which drew and no more
+        del session["guidance"]  # as the oldest version wrote it, which had none
         first.with_suffix(".json").write_text(json.dumps(session))
         assert ipoke("poke", "--replay", first.with_suffix(".json"), "--out", again).code == 0
-        assert (again.read_bytes() == first.read_bytes()) is bool(flags)
+        assert (again.read_bytes() == first.read_bytes()) is bool(unguided)
 
     def test_pokes_are_in_the_upright_picture(self, ipoke, tmp_path, model_file):
         rotated = Image.fromarray(PICTURE[:20, :40])
@@ -126,7 +126,7 @@ class TestPoke:
         before = picture.read_bytes()
         words = ("--model", model_file, "--out", picture)
         assert is_one_line(ipoke("poke", picture, "--poke", "32,24,6,3", *words), "choose another name")
-        assert is_one_line(ipoke("affinity", picture, "--at", "32,24", *words), "choose another name")
+        assert is_one_line(ipoke("correlation", picture, "--at", "32,24", *words), "choose another name")
         assert picture.read_bytes() == before
 
     def test_an_answer_is_not_written_without_its_session(self, ipoke, tmp_path, picture, model_file):
@@ -165,9 +165,10 @@ class TestOtherUses:
         assert is_one_line(ipoke("transfer", video, picture, *short, "--out", out), "too short")
         assert not out.exists()
 
-    def test_affinity_is_drawn_over_the_picture(self, ipoke, tmp_path, picture, model_file):
+    @pytest.mark.parametrize("name", ["correlation", "affinity"])
+    def test_motion_correlation_is_drawn_over_the_picture(self, ipoke, tmp_path, picture, model_file, name):
         out = tmp_path / "map.png"
-        words = ("affinity", picture, "--pokes", 3, "--model", model_file)
+        words = (name, picture, "--pokes", 3, "--model", model_file)
         assert ipoke(*words, "--at", "32,24", "--out", out) == Answer(0, f"wrote {out}\n", "")
         assert read_image(out).shape == (256, 256, 3)
         assert is_one_line(ipoke(*words, "--at", "32", "--out", tmp_path / "b.png"), "--at", "x,y in px")

@@ -129,7 +129,7 @@ def test_a_warp_decoder_in_16_bits_is_close():
     drag = [Poke(x=38, y=137, dx=0, dy=34)]
     exact, coarse = (one.open(bundled_still()) for one in (model, reduced))
     z = model.latent_flow.sample(exact.condition(drag).expand(3, -1, -1, -1), seeds=[1, 2, 3])
-    clips = [picture._show(picture._engine.rollout(z, 10))[:, 1:].astype(float) for picture in (exact, coarse)]
+    clips = [picture._show(picture.sampler.engine.rollout(z, 10))[:, 1:].astype(float) for picture in (exact, coarse)]
     error = ((clips[0] - clips[1]) ** 2).mean()
     assert 0 < error < 255**2 / 10**4.5
 

@@ -17,10 +17,10 @@ from ipoke.networks.bijections.coupling import AffineCoupling
 from ipoke.networks.bijections.masked_conv import MaskedConv
 from ipoke.networks.latent_flow import LatentFlow
 from ipoke.networks.round_trip import comes_back, round_trip_errors
-from ipoke.sampling import drawing
+from ipoke.sampling import sampler
 from ipoke.sampling.model import PokeModel, bundled_still
-from ipoke.sampling.open_picture import plain_residuals
-from ipoke.sampling.residual_terms import Term, drawn_anew, given
+from ipoke.sampling.request import SampleRequest
+from ipoke.sampling.residual_terms import Term, given, plain_terms, redrawn
 
 BOUND = 1e-5
 """What the lean recipes promise of every residual up to three standard deviations."""
@@ -57,6 +57,10 @@ def wild() -> PokeModel:
     return unbound()
 
 
+def request(temperature: float = 1.0) -> SampleRequest:
+    return SampleRequest.of_seed([], samples=SAMPLES, seed=SEED, temperature=temperature)
+
+
 @pytest.mark.parametrize("scale", [1, 3])
 def test_lean_flows_bring_residuals_back(scale):
     conds = torch.randn(2, 8, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -85,7 +89,7 @@ def test_what_comes_back_is_told_from_what_does_not(wild):
 
 def test_samples_are_drawn_again_one_by_one_and_it_is_said(wild):
     picture = wild.open(bundled_still())
-    drawn = picture.draw([], plain_residuals(SEED, SAMPLES), temperature=WILD)
+    drawn = picture.draw(request(WILD))
     (again,) = (torch.tensor(drawn.draws) > 1).nonzero(as_tuple=True)
     assert again.tolist() == [2, 5]
     assert drawn.z.abs().max() <= round_trip.FARTHEST
@@ -93,8 +97,9 @@ def test_samples_are_drawn_again_one_by_one_and_it_is_said(wild):
     with pytest.warns(UserWarning, match=f"^sample {first}: .* draw {drawn.draws[first]} of it$"):
         clips = wild.poke(bundled_still(), [], samples=first + 1, seed=SEED, temperature=WILD)
     assert np.array_equal(clips, picture.show(drawn)[: first + 1])
-    named = [drawn_anew(plain_residuals(SEED, SAMPLES)[first], drawn.draws[first] - 1)]
-    alone = wild.open(bundled_still()).draw([], named, temperature=WILD)
+    named = redrawn(plain_terms(SEED, SAMPLES)[first], drawn.draws[first] - 1)
+    assert named is not None
+    alone = wild.open(bundled_still()).draw(SampleRequest((), (named,), temperature=WILD))
     assert torch.equal(alone.r[0], drawn.r[first])
     assert alone.draws == (1,)
 
@@ -102,21 +107,21 @@ def test_samples_are_drawn_again_one_by_one_and_it_is_said(wild):
 def test_nothing_is_drawn_again_at_the_temperature_of_training(wild):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert set(wild.open(bundled_still()).draw([], plain_residuals(SEED, SAMPLES)).draws) == {1}
+        assert set(wild.open(bundled_still()).draw(request()).draws) == {1}
 
 
 def test_without_the_check_it_would_be_shown(wild, monkeypatch):
-    monkeypatch.setattr(drawing, "comes_back", lambda latent_flow, r, *_: torch.ones(len(r), dtype=torch.bool))
-    drawn = wild.open(bundled_still()).draw([], plain_residuals(SEED, SAMPLES), temperature=WILD)
+    monkeypatch.setattr(sampler, "comes_back", lambda latent_flow, r, *_: torch.ones(len(r), dtype=torch.bool))
+    drawn = wild.open(bundled_still()).draw(request(WILD))
     assert set(drawn.draws) == {1}
     assert not drawn.z.abs().max() <= round_trip.FARTHEST
 
 
 def test_a_residual_that_was_given_is_refused(wild):
     residual = given(5 * wild.latent_flow.base_noise([0])[0])
-    assert drawn_anew(residual, 1) is None
+    assert redrawn(residual, 1) is None
     with pytest.raises(InputError, match=r"^sample 1: its residual is too far off .* take another seed"):
-        wild.open(bundled_still()).draw([], [(Term(0, 0),), residual])
+        wild.open(bundled_still()).draw(SampleRequest((), ((Term(0, 0),), residual)))
 
 
 def test_a_sample_that_never_comes_back_is_given_up(wild, monkeypatch):
@@ -126,11 +131,11 @@ def test_a_sample_that_never_comes_back_is_given_up(wild, monkeypatch):
         seen.append(r.clone())
         return torch.zeros(len(r), dtype=torch.bool)
 
-    monkeypatch.setattr(drawing, "comes_back", never)
+    monkeypatch.setattr(sampler, "comes_back", never)
     with pytest.raises(InputError, match=r"^sample 0: its residual is too far off"):
         wild.poke(bundled_still(), [])
-    assert len(seen) == drawing.MOST_DRAWS
-    assert len({float(r.sum()) for r in seen}) == drawing.MOST_DRAWS
+    assert len(seen) == sampler.MOST_DRAWS
+    assert len({float(r.sum()) for r in seen}) == sampler.MOST_DRAWS
 
 
 def test_evaluation_draws_again_too(wild):

@@ -2,6 +2,7 @@ import copy
 import math
 import os
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ipoke.data.poke import Poke
 from ipoke.sampling.model import bundled_models, find_model, load
 from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.residual_terms import draw_residuals, given, sample_seed
+from ipoke.sampling.sampler import Sampler
 from ipoke.sampling.still import Still
 from tiny import MovingSquares, tiny_model
 
@@ -61,7 +63,7 @@ def test_the_residual_std_is_kept_in_the_file_and_is_that_of_drawn_residuals(tmp
     again = load(tmp_path / "residual-std.safetensors")
     assert again.residual_std == 1.25
     assert again.sha256 == model.sha256 != tiny_model().sha256
-    asked = {"samples": 2, "seed": 3}
+    asked: dict[str, Any] = {"samples": 2, "seed": 3}
     wanted = tiny_model().poke(IMAGE, DRAG, **asked, temperature=1.25)
     assert np.abs(again.poke(IMAGE, DRAG, **asked).astype(int) - wanted).max() <= 1
     still = clip_from_frames(CLIP[:1])[None]
@@ -196,13 +198,13 @@ def test_a_transfer_to_its_own_source_rebuilds_the_clip():
 
 def test_a_transfer_pokes_a_larger_picture_where_the_model_would_be_poked(monkeypatch):
     model, seen = tiny_model(), []
-    encode = OpenPicture.condition
+    encode = Sampler.condition
 
-    def watched(picture, pokes):
-        seen.append([picture.still.to_model(poke) for poke in pokes])
-        return encode(picture, pokes)
+    def watched(sampler, sources, pokes):
+        seen.extend(pokes)
+        return encode(sampler, sources, pokes)
 
-    monkeypatch.setattr(OpenPicture, "condition", watched)
+    monkeypatch.setattr(Sampler, "condition", watched)
     model.transfer(CLIP, np.zeros((160, 200, 3), np.uint8), DRAG)
     (of_clip,), (of_image,) = seen
     assert of_clip == DRAG[0]
@@ -220,8 +222,8 @@ def test_a_score_is_the_likelihood_of_the_posterior_mean():
     assert score.bits_per_dim == pytest.approx(-expected / (512 * math.log(2)), rel=1e-5)
 
 
-def test_affinity_is_a_map_of_shares():
-    first = tiny_model().affinity(IMAGE, 32, 30, pokes=4, seed=1)
+def test_motion_correlation_is_a_map_of_shares():
+    first = tiny_model().motion_correlation(IMAGE, 32, 30, pokes=4, seed=1)
     assert first.shape == (64, 64)
     assert first.dtype == np.float32
     assert first.min() >= 0

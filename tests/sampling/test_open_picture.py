@@ -7,8 +7,8 @@ import torch
 import ipoke
 from ipoke.core.errors import InputError
 from ipoke.data.poke import Poke
-from ipoke.sampling import drawing
-from ipoke.sampling.residual_terms import plain_terms
+from ipoke.sampling import sampler
+from ipoke.sampling.request import SampleRequest
 from tiny import MovingSquares, tiny_model
 
 IMAGE = np.repeat(np.repeat(MovingSquares().clip(0)[0], 2, 0), 2, 1)
@@ -57,7 +57,9 @@ def test_a_preview_shows_the_last_frames(frames):
 
 
 @pytest.mark.parametrize(
-    "change", [{"samples": 2}, {"seed": 1}, {"temperature": 0.5}, {"frames": 3}, {"pokes": OTHER}], ids=str
+    "change",
+    [{"samples": 2}, {"seed": 1}, {"temperature": 0.5}, {"frames": 3}, {"pokes": OTHER}, {"guidance": False}],
+    ids=str,
 )
 def test_after_a_preview_of_something_else_it_starts_anew(change):
     picture = tiny_model().open(IMAGE)
@@ -75,24 +77,24 @@ def test_what_cannot_be_done_is_refused_by_both():
             call([Poke(500, 2, 1, 1)])
 
 
-def test_a_rough_preview_pulls_by_the_gradient_of_the_drag_before(monkeypatch):
+def test_a_rough_preview_reuses_the_jacobian_of_the_drag_before(monkeypatch):
     model = ipoke.load("scenes-64")
     picture = model.open(ipoke.bundled_still())
-    gains = counted(monkeypatch, drawing, "gain_at_mode")
-    residual = plain_terms(0, 1)
+    jacobians = counted(monkeypatch, sampler, "jacobian_at_mode")
     ends = []
     for length in (10, 20, 30):
-        drawn = picture.draw([Poke(x=38, y=137, dx=0, dy=length)], residual, rough=True)
-        ends.append(picture.say(drawn)[0, 1, 34, 9].item() * 4)
-    assert len(gains) == 1
+        request = SampleRequest.of_seed([Poke(x=38, y=137, dx=0, dy=length)])
+        drawn = picture.draw(request.roughly())
+        ends.append(picture.predict_motion(drawn)[0, 1, 34, 9].item() * 4)
+    assert len(jacobians) == 1
     assert np.abs(np.array(ends) - [10, 20, 30]).max() < 4
-    picture.draw([Poke(x=38, y=137, dx=0, dy=30)], residual)
-    assert len(gains) == 2
+    picture.draw(SampleRequest.of_seed([Poke(x=38, y=137, dx=0, dy=30)]))
+    assert len(jacobians) == 2
 
 
 def test_frames_can_be_shown_one_by_one():
     picture = tiny_model().open(IMAGE)
-    drawn = picture.draw(DRAG, plain_terms(0, 2))
+    drawn = picture.draw(SampleRequest.of_seed(DRAG, samples=2))
     whole = picture.show(drawn).astype(int)
     for frame in range(4):
         one = picture.show(drawn, [frame])
@@ -101,5 +103,5 @@ def test_frames_can_be_shown_one_by_one():
     last, motion = picture.show_last(drawn)
     assert np.abs(last.astype(int) - whole[:, -1]).max() <= 1
     assert motion is not None
-    assert torch.allclose(motion, picture.say(drawn), atol=1e-3)
+    assert torch.allclose(motion, picture.predict_motion(drawn), atol=1e-3)
     assert motion.abs().max() > 0.1

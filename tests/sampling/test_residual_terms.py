@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ipoke.sampling.residual_terms import Term, draw_residuals, plain_terms, sample_seed
+from ipoke.sampling.residual_terms import Given, Noise, Term, draw_residuals, plain_terms, redrawn, sample_seed
 from tiny import tiny_model
 
 LATENT_FLOW = tiny_model().latent_flow
@@ -30,6 +30,18 @@ def test_a_step_turns_by_its_angle():
     torch.testing.assert_close(first, drawn((Term(1, 0),))[0], atol=1e-6, rtol=0)
     torch.testing.assert_close(last, drawn((Term(2, 0),))[0], atol=1e-5, rtol=0)
     torch.testing.assert_close(middle, math.cos(0.35) * first + math.sin(0.35) * last, atol=1e-5, rtol=0)
+
+
+def test_noise_is_the_draw_of_its_generator_seed_and_so_are_its_next_draws():
+    assert torch.equal(drawn(Noise(9)), LATENT_FLOW.base_noise([9]))
+    again = redrawn(Noise(9), 2)
+    assert again is not None
+    assert torch.equal(drawn(again), LATENT_FLOW.base_noise([sample_seed(9, 0, 2)]))
+
+
+def test_a_residual_is_redrawn_term_by_term_unless_it_is_given():
+    assert redrawn((Term(1, 2, 0.5, 1), Term(3, 4)), 2) == (Term(1, 2, 0.5, 3), Term(3, 4, 1.0, 2))
+    assert redrawn(Given(b""), 1) is None
 
 
 @pytest.mark.parametrize("terms", [(), (Term(0, 0, 0.0),)])

@@ -6,12 +6,15 @@ import torch
 
 import ipoke
 from ipoke.core.errors import InputError
+from ipoke.data.images import write_png
 from ipoke.data.poke import Poke
 from ipoke.engine import one_by_one as alone
 from ipoke.sampling import open_picture
 from ipoke.sampling.model import PokeModel, bundled_still
+from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import Term
-from ipoke.sampling.session import Session, load_session, sample, start_session, unlike
+from ipoke.sampling.sampler import Job, Samples
+from ipoke.sampling.session import Session, load_session, reopen, sample, start_session, unlike
 
 DRAG = [Poke(x=38, y=137, dx=0, dy=34)]
 
@@ -53,8 +56,8 @@ def test_threads_and_the_number_of_samples_change_no_bit(model, tmp_path):
 
 
 def test_in_one_batch_they_would(model, tmp_path, monkeypatch):
-    monkeypatch.setattr(open_picture, "_single", lambda wanted, row: wanted)
-    monkeypatch.setattr(open_picture, "_joined", lambda singles: singles[0])
+    monkeypatch.setattr(Job, "singles", lambda job: [job])
+    monkeypatch.setattr(Samples, "cat", staticmethod(lambda parts: parts[0]))
     monkeypatch.setattr(open_picture, "one_by_one", lambda work, items: [work(item) for item in items])
     monkeypatch.setattr(open_picture, "one_thread", alone.contextlib.nullcontext)
     with pytest.raises(AssertionError):
@@ -90,7 +93,55 @@ def test_draws_are_noted_and_replayed(model, tmp_path):
     assert drawn.session.draws == (1, 3)
     assert np.array_equal(drawn.clips[0], plain.clips[0])
     assert not np.array_equal(drawn.clips[1], plain.clips[1])
-    third = picture.draw(DRAG, [(Term(seed=3, number=1, draw=2),)])
+    third = picture.draw(SampleRequest(tuple(DRAG), ((Term(seed=3, number=1, draw=2),),)))
     assert np.array_equal(picture.show(third)[0], drawn.clips[1])
     with pytest.raises(InputError, match="draws: got 2, expected 3"):
         sample(noted.model_copy(update={"samples": 3}), model, bundled_still())
+
+
+OLD = """{
+  "format": "ipoke-session-1",
+  "image": "still.png",
+  "image_sha256": "a8eec5f5a5e1fea9595beadc3bd2f69aad5e4010b0a2b6cae91671cc04f144e6",
+  "model": "scenes-64",
+  "model_sha256": "3da664c4ceebe1cbc5ec60f8ab6089b1e846a778c7033b615cc62850644fb0f6",
+  "pokes": [{"x": 38.0, "y": 137.0, "dx": 0.0, "dy": 34.0}],
+  "samples": 1,
+  "seed": 3,
+  "temperature": 1.0,
+  "frames": null,
+  "reaches": true,
+  "draws": [1],
+  "made_with": {
+    "ipoke": "0.1.0",
+    "torch": "2.13.0+cpu",
+    "pillow": "13.0.0",
+    "av": "18.1.0",
+    "processor": "Intel(R) Xeon(R) Processor (x86_64)",
+    "kernels": "AVX512, with C functions"
+  },
+  "clips_sha256": "5298549b692afb305eae3a036373a29afce7997c9a7961332ce0079ff872cd10"
+}
+"""
+"""As ipoke 0.1.0 wrote it."""
+
+
+def test_a_session_of_the_first_version_replays(model, tmp_path):
+    write_png(tmp_path / "still.png", bundled_still())
+    (tmp_path / "old.json").write_text(OLD)
+    session, loaded, image = reopen(tmp_path / "old.json")
+    assert session.guidance
+    assert session.request() == SampleRequest.of_seed(DRAG, seed=3)
+    guided = sample(session, loaded, image)
+    assert np.array_equal(guided.clips, sample(asked(model, tmp_path, samples=1), model, image).clips)
+    (tmp_path / "oldest.json").write_text(OLD.replace('  "reaches": true,\n', ""))
+    oldest = load_session(tmp_path / "oldest.json")
+    assert not oldest.guidance
+    assert np.array_equal(sample(oldest, model, image).clips, model.poke(image, DRAG, seed=3, guidance=False))
+
+
+def test_new_sessions_write_the_new_name(model, tmp_path):
+    text = asked(model, tmp_path).as_json()
+    assert '"guidance": true' in text
+    assert '"format": "ipoke-session-2"' in text
+    assert "reaches" not in text

@@ -24,7 +24,7 @@ def asked(numbers: tuple[float, ...], temperature: float) -> Question:
 
 def read_back(question: Question) -> None:
     written = commands("scenes-64", question, "still.png")
-    (poke,) = question.poke_list()
+    (poke,) = question.request().pokes
     assert written["python"] is not None
     assert written["shell"] is not None
     (in_python,) = re.findall(r"Poke\(x=(.*), y=(.*), dx=(.*), dy=(.*)\)", written["python"])

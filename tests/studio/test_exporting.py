@@ -13,9 +13,9 @@ from PIL import Image, ImageSequence
 
 import ipoke
 from ipoke.core.reading.payload import extract_payload
-from ipoke.sampling.drawing import finite
 from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.render import film_strip, grid
+from ipoke.sampling.sampler import finite
 from ipoke.studio import encoding, exporting
 from ipoke.studio.answers import Answers
 from ipoke.studio.jobs import Aside, Shared

@@ -73,7 +73,7 @@ def test_of_keys_that_repeat_the_last_counts(client):
     ids=lambda sent: repr(sent)[:20],
 )
 def test_fields_that_no_page_sends_are_named_in_one_line(client, sent):
-    for call in ("clips", "affinity", "export?format=gif", "command"):
+    for call in ("clips", "correlation", "export?format=gif", "command"):
         assert is_answered(client.post(f"/api/{call}", json=sent), 422)
 
 

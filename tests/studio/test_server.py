@@ -17,7 +17,7 @@ import ipoke
 from ipoke.data.codec import encode_mp4
 from ipoke.data.poke import Poke
 from ipoke.sampling.model import bundled_stills
-from ipoke.sampling.open_picture import Asked
+from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import Term
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.server import Studio, make_app
@@ -80,7 +80,7 @@ def test_the_page_is_there_and_loads_nothing_from_elsewhere(client, studio):
 def test_about_says_what_there_is(client):
     about = client.get("/api/about").json()
     assert about["model"] | {"sha256": ""} == {
-        **{"name": "scenes-64", "size": 64, "frames": 10, "says_motion": True},
+        **{"name": "scenes-64", "size": 64, "frames": 10, "predicts_motion": True},
         "sha256": "",
     }
     assert {"picture": "still", "name": "still", "width": 256, "height": 256} in about["pictures"]
@@ -128,7 +128,8 @@ def test_a_preview_is_the_last_frame(client):
 def test_the_same_mood_under_another_pull(client):
     other = {**ASKED, "pokes": [{**DRAG, "dy": -20}], "residuals": [[[7, 0, 1]]]}
     ends = [
-        lines(client.post("/api/clips", json=asked))[-1]["samples"][0] for asked in ({**other, "reaches": False}, other)
+        lines(client.post("/api/clips", json=asked))[-1]["samples"][0]
+        for asked in ({**other, "guidance": False}, other)
     ]
     assert ends[1]["reached"][0]["error"] < 0.5 * ends[0]["reached"][0]["error"]
 
@@ -191,8 +192,8 @@ def test_a_video_moves_the_picture(client):
     assert is_refused(client.post("/api/transfer?picture=gone", content=video()), 404, "gone")
 
 
-def test_affinity_is_highest_where_it_is_pulled(client):
-    told = client.post("/api/affinity", json={"picture": "still", "x": 38, "y": 137}).json()
+def test_motion_correlation_is_highest_at_the_dragged_place(client):
+    told = client.post("/api/correlation", json={"picture": "still", "x": 38, "y": 137}).json()
     values = np.frombuffer(base64.b64decode(told["values"]), np.uint8).reshape(64, 64)
     assert values[34, 9] == 255
     assert values[2, 60] < 100
@@ -205,12 +206,12 @@ def test_where_a_hand_rests_the_clip_is_drawn_ahead_and_is_the_same(client, stud
     opened = studio.pictures.get("tulips").opened(studio.model)
     client.post("/api/preview", json={**asked, "residuals": [[[5, 0, 1]]]})
     client.post("/api/preview", json=asked)
-    expected = Asked((Poke(187, 50, 30, 9),), (((Term(4, 0, 1.0)),),))
+    expected = SampleRequest((Poke(187, 50, 30, 9),), (((Term(4, 0, 1.0)),),))
     for _ in range(200):
-        if opened.drawn(expected) is not None:
+        if opened.kept(expected) is not None:
             break
         time.sleep(0.05)
-    assert opened.drawn(expected) is not None
+    assert opened.kept(expected) is not None
     warm = lines(client.post("/api/clips", json=asked))
     assert [line.get("jpeg") for line in warm] == [line.get("jpeg") for line in cold]
 
@@ -293,7 +294,7 @@ def test_a_chain_is_kept_with_the_picture_that_it_began_with(client):
 def test_a_transfer_is_a_sample_like_others(client, studio):
     *told, end = lines(client.post("/api/transfer?picture=still", content=video()))
     assert np.frombuffer(base64.b64decode(end["given"]), "<f4").shape == (16 * 8 * 8,)
-    asked = {"picture": "still", "pokes": [end["poke"]], "residuals": [{"given": end["given"]}], "reaches": False}
+    asked = {"picture": "still", "pokes": [end["poke"]], "residuals": [{"given": end["given"]}], "guidance": False}
     again = lines(client.post("/api/clips", json=asked))
     assert [line["jpeg"] for line in again[1:-1]] == [line["jpeg"] for line in told[1:]]
     names: dict = {}
@@ -398,7 +399,7 @@ JSON = st.recursive(
 CALLS = (
     "preview",
     "clips",
-    "affinity",
+    "correlation",
     "continue",
     "export?format=png",
     "command",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @app.command(group=USE, sort_key=1)
 def demo(*, out_dir: OutDir = Path("out")) -> None:
-    """Poke the bundled still and write what could happen.
+    """Poke the bundled still and write sampled clips.
 
     Args:
         out_dir: Folder for demo.webp, demo.mp4, demo.png (film strip), demo.json (session) and still.png.
@@ -51,24 +51,24 @@ def poke(
 ) -> None:
     """Sample what could happen when a picture is poked.
 
-    The sampling is noted beside the answer, in a session file ending in .json. Replayed on the same machine with the
-    same versions it gives the same bytes, by any number of threads; elsewhere it is said if pixels differ.
+    A session file (.json) beside the output records the sampling. A replay on the same machine with the same versions
+    gives the same bytes, for any number of threads; elsewhere a note tells if pixels differ.
 
     Args:
         image: Any picture; pokes are given in its pixels, x to the right and y down from its top left.
-        pokes: A drag x,y,dx,dy: the point at x,y is asked to move by dx,dy px. May be given several times.
-        pins: A place x,y that is asked to stay. May be given several times.
+        pokes: A drag x,y,dx,dy: the point at x,y shall move by dx,dy px. May be given several times.
+        pins: A point x,y that shall stay where it is. May be given several times.
         out_file: .webp, .gif and .mp4 play (several samples side by side), .png is a film strip.
-        samples: How many clips to draw.
-        seed: Of all chance; sample i is the same for any number of samples and of threads.
-        temperature: 1 samples what the model believes; lower is less surprising, 0 its mode.
-        unguided: Sample from the latent flow alone, without guidance to the targets of the pokes.
+        samples: Number of clips.
+        seed: Random seed; sample i is the same for any number of samples and of threads.
+        temperature: Scale of the residuals: 1 samples the model's distribution, lower is less surprising, 0 its mode.
+        unguided: Sample without guidance, which adjusts residuals until the poked points reach their targets.
         model: Bundled name, run directory or .safetensors file.
-        replay: Session file of an earlier sampling, instead of a picture and all that goes with it.
+        replay: Session file of an earlier sampling, instead of a picture and its options.
     """
     from ipoke.data.images import read_image
     from ipoke.sampling.model import load
-    from ipoke.sampling.open_picture import told_redraws
+    from ipoke.sampling.open_picture import redraw_notes
     from ipoke.sampling.session import check_ending, reopen, sample, start_session, unlike, write_answer, write_samples
 
     check_ending(out_file)
@@ -84,7 +84,6 @@ def poke(
             drags = [Poke(*numbers("--poke", text, 4)) for text in pokes or []]
             drags += [Poke(*numbers("--pin", text, 2), 0.0, 0.0) for text in pins or []]
             picture, loaded = read_image(image), load(model)
-            loaded.reaches &= not unguided
             session = start_session(
                 loaded,
                 picture,
@@ -94,6 +93,7 @@ def poke(
                 samples=samples,
                 seed=seed,
                 temperature=temperature,
+                guidance=not unguided,
             )
         else:
             raise InputError("image: got none, expected the path of a picture or --replay SESSION.json")
@@ -104,9 +104,9 @@ def poke(
         else:
             write_samples(out_file, clips, session.poke_list())
         report(2, 2)
-    said = unlike(session, noted) if replay is not None else None
-    for words in (*told_redraws(noted.draws or ()), *([said] if said else [])):
-        err.print(words)
+    difference = unlike(session, noted) if replay is not None else None
+    for line in (*redraw_notes(noted.draws or ()), *([difference] if difference else [])):
+        err.print(line)
     out.print(f"wrote {out_file}")
 
 
@@ -115,7 +115,7 @@ def transfer(video: Path, image: Path, /, *, out_file: OutFile, stride: Count = 
     """Animate a picture with the motion of a video.
 
     Args:
-        video: The video; the motion residual of its first clip is taken.
+        video: The video; the residual of its first clip is used.
         image: The picture to animate, best in a similar pose.
         out_file: .webp, .gif, .mp4, or .png for a film strip.
         stride: Take every k-th frame of the video.
@@ -136,7 +136,7 @@ def transfer(video: Path, image: Path, /, *, out_file: OutFile, stride: Count = 
 
 
 @app.command(group=USE, sort_key=4)
-def affinity(
+def correlation(
     image: Path,
     /,
     *,
@@ -146,14 +146,14 @@ def affinity(
     seed: Seed = 0,
     model: str = "scenes-64",
 ) -> None:
-    """Map what moves along when a place is pulled.
+    """Map how closely the motion of each place follows that of one place, when that is dragged.
 
     Args:
         image: Any picture.
         at: The place x,y in its pixels.
         out_file: A .png.
-        pokes: Number of random pulls.
-        seed: Of the pulls and the residuals.
+        pokes: Number of random drags.
+        seed: Of the drags and the residuals.
         model: Bundled name, run directory or .safetensors file.
     """
     from ipoke.data.images import read_image, write_png
@@ -165,9 +165,12 @@ def affinity(
     spare(image, out_file)
     x, y = numbers("--at", at, 2)
     picture = read_image(image)
-    values = load(model).affinity(picture, x, y, pokes=pokes, seed=seed)
+    values = load(model).motion_correlation(picture, x, y, pokes=pokes, seed=seed)
     write_png(out_file, heat_map(picture, values, (x, y)))
     out.print(f"wrote {out_file}")
+
+
+app.command(correlation, name="affinity", show=False)
 
 
 @app.command(group=USE, sort_key=5)
@@ -179,7 +182,7 @@ def score(
     stride: Count = 1,
     model: str = "scenes-64",
 ) -> None:
-    """Tell how likely the first clip of a video is.
+    """Give the log-likelihood of the first clip of a video.
 
     Args:
         video: The video; its first frame is the picture that is poked.

@@ -1,4 +1,4 @@
-"""Residuals written down, so that they can be asked for again: sums of draws that seeds name, or given as they are."""
+"""Residuals by name, so that they can be drawn again: sums of draws that seeds name, or values as they are."""
 
 import math
 from collections.abc import Sequence
@@ -14,13 +14,19 @@ from ipoke.networks.latent_flow import LatentFlow
 
 
 class Term(NamedTuple):
-    """One draw in a residual: sample ``number`` of ``seed``, and how much of it."""
+    """One draw in a residual: sample ``number`` of ``seed``, and its weight."""
 
     seed: int
     number: int
     weight: float = 1.0
     draw: int = 0
-    """How often it was drawn anew, because what was drawn before did not come back."""
+    """How many draws before it were rejected, because they did not come back."""
+
+
+class Noise(NamedTuple):
+    """The draw of one generator seed, as a `ipoke.sampling.clip_sampler.ClipSampler` is given it."""
+
+    seed: int
 
 
 class Given(NamedTuple):
@@ -31,7 +37,7 @@ class Given(NamedTuple):
 
 
 Terms = tuple[Term, ...]
-Residual = Terms | Given
+Residual = Terms | Noise | Given
 
 
 def given(r: Float[Tensor, "c h w"]) -> Given:
@@ -47,7 +53,7 @@ def plain_terms(seed: int, samples: int) -> list[Terms]:
 def draw_residuals(
     latent_flow: LatentFlow, residuals: Sequence[Residual], residual_std: float = 1.0
 ) -> Float[Tensor, "n c h w"]:
-    """Draw residuals by their terms, float32 on the CPU; whatever the weights, each is normal.
+    """Draw residuals by their names, float32 on the CPU; whatever the weights of their terms, each is normal.
 
     Args:
         latent_flow: Of the model.
@@ -58,18 +64,20 @@ def draw_residuals(
         InputError: One that is given is of another size than the model's, or not finite.
         ValueError: A residual has no terms, or only terms of no weight.
     """
-    rows = []
-    for terms in residuals:
-        if isinstance(terms, Given):
-            rows.append(_as_given(latent_flow, terms))
-            continue
-        weights = torch.tensor([term.weight for term in terms], dtype=torch.float64)
-        length = weights.norm() if len(terms) else torch.zeros(())
-        if not length > 0:
-            raise ValueError("residual: got no terms of any weight, expected at least one")
-        noise = latent_flow.base_noise([sample_seed(*term[:2], term.draw) for term in terms])
-        rows.append(torch.einsum("k,kchw->chw", (residual_std * weights / length).to(noise.dtype), noise))
-    return torch.stack(rows)
+    return torch.stack([_drawn(latent_flow, residual, residual_std) for residual in residuals])
+
+
+def _drawn(latent_flow: LatentFlow, residual: Residual, residual_std: float) -> Float[Tensor, "c h w"]:
+    if isinstance(residual, Given):
+        return _as_given(latent_flow, residual)
+    if isinstance(residual, Noise):
+        return residual_std * latent_flow.base_noise([residual.seed])[0]
+    weights = torch.tensor([term.weight for term in residual], dtype=torch.float64)
+    length = weights.norm() if len(residual) else torch.zeros(())
+    if not length > 0:
+        raise ValueError("residual: got no terms of any weight, expected at least one")
+    noise = latent_flow.base_noise([sample_seed(term.seed, term.number, term.draw) for term in residual])
+    return torch.einsum("k,kchw->chw", (residual_std * weights / length).to(noise.dtype), noise)
 
 
 def _as_given(latent_flow: LatentFlow, residual: Given) -> Float[Tensor, "c h w"]:
@@ -90,8 +98,10 @@ def sample_seed(seed: int, number: int, draw: int = 0) -> int:
     return int(np.random.SeedSequence(name).generate_state(1, np.uint64)[0] >> 1)
 
 
-def drawn_anew(residual: Residual, times: int) -> Residual | None:
-    """Name the residual that is drawn in the place of one that does not come back; there is none for one given."""
+def redrawn(residual: Residual, times: int) -> Residual | None:
+    """Name the residual that replaces one that does not come back, ``times`` draws later; None for one given."""
     if isinstance(residual, Given):
         return None
+    if isinstance(residual, Noise):
+        return (Term(residual.seed, 0, draw=times),) if times else residual
     return tuple(term._replace(draw=term.draw + times) for term in residual)

@@ -1,17 +1,18 @@
-"""What was asked and of which model: enough to play a sampling back.
+"""Sessions: a request, its picture and its model in a file, enough to replay a sampling.
 
-On the machine and with the versions that made it, the bytes are the same, by any number of threads and at any number of
-samples; elsewhere sums may be taken in another order, and `unlike` says whether pixels came out otherwise.
+On the same machine and with the same versions a replay gives the same bytes, for any number of threads and of samples.
+Elsewhere sums may be taken in another order; `unlike` tells whether pixels differ.
 """
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import UInt8
-from pydantic import Field, ValidationError
+from pydantic import AliasChoices, Field, ValidationError
 
 from ipoke.core.errors import InputError
 from ipoke.core.files import replacing
@@ -22,19 +23,17 @@ from ipoke.core.values import WHOLE, Frames, PathText, Section, Seed, Sha256, pr
 from ipoke.data.images import read_image, write_png
 from ipoke.data.poke import Poke
 from ipoke.data.video import write_video
-from ipoke.sampling.drawing import MOST_DRAWS
 from ipoke.sampling.made_with import MadeWith, differences, made_here
 from ipoke.sampling.model import PokeModel, bundled_models, load
-from ipoke.sampling.open_picture import MOST_SAMPLES, plain_residuals
 from ipoke.sampling.render import film_strip, grid
-from ipoke.sampling.residual_terms import drawn_anew
+from ipoke.sampling.request import MOST_SAMPLES, SampleRequest
+from ipoke.sampling.residual_terms import redrawn
+from ipoke.sampling.sampler import MOST_DRAWS
 from ipoke.sampling.still import MAX_SIDE
 
 FPS = 10.0
 """Frames per second of what is written."""
 ENDINGS = (".webp", ".gif", ".mp4", ".png")
-
-
 LARGEST_SESSION = 2**18
 """Bytes of a session; one of a single poke has 600."""
 MOST_POKES = 64
@@ -56,7 +55,8 @@ class PokeRow(Section):
 class Session(Section):
     """One sampling: picture, pokes, chance and model, with hashes of the picture's pixels and of the weights."""
 
-    format: Literal["ipoke-session-1"] = "ipoke-session-1"
+    format: Literal["ipoke-session-2", "ipoke-session-1"] = "ipoke-session-2"
+    """Version 1 is that of ipoke 0.1, which wrote ``reaches`` for ``guidance``."""
     image: PathText
     """Path of the picture from the session file's folder."""
     image_sha256: Sha256
@@ -68,17 +68,39 @@ class Session(Section):
     seed: Seed
     temperature: Annotated[float, Field(ge=0, le=2)]
     frames: Frames | None = None
-    reaches: bool = False
-    """Whether residuals were pulled until the poked pixels reached their targets, which older sessions do not say."""
+    guidance: Annotated[bool, Field(validation_alias=AliasChoices("guidance", "reaches"))] = False
+    """Whether residuals were guided. The oldest sessions lack it; those were not."""
     draws: Annotated[tuple[Draws, ...], Field(max_length=MOST_SAMPLES)] | None = None
-    """How many times each residual was drawn, see `ipoke.networks.round_trip`; as often as it takes where that is not
-    said."""
+    """How many times each residual was drawn, see `ipoke.networks.round_trip`; as often as it takes if None."""
     made_with: MadeWith | None = None
-    """Said from the first sampling on, as the draws and the hash of all frames' pixels are."""
+    """None before the first sampling, as the draws and the hash of all frames' pixels are."""
     clips_sha256: Sha256 | None = None
 
+    def request(self) -> SampleRequest:
+        """Request what was sampled, with the draws that are noted.
+
+        Raises:
+            InputError: There are more or fewer draws than samples.
+        """
+        request = SampleRequest.of_seed(
+            self.poke_list(),
+            samples=self.samples,
+            seed=self.seed,
+            temperature=self.temperature,
+            frames=self.frames,
+            guidance=self.guidance,
+        )
+        if self.draws is None:
+            return request
+        if len(self.draws) != self.samples:
+            raise InputError(
+                f"draws: got {len(self.draws)}, expected {self.samples}, one per sample; restore the session"
+            )
+        named = [redrawn(residual, count - 1) for residual, count in zip(request.residuals, self.draws, strict=True)]
+        return replace(request, residuals=tuple(residual for residual in named if residual is not None))
+
     def poke_list(self) -> list[Poke]:
-        """Return the pokes."""
+        """Return the pokes, px of the picture."""
         return [Poke(row.x, row.y, row.dx, row.dy) for row in self.pokes]
 
     def save(self, path: Path) -> None:
@@ -86,12 +108,12 @@ class Session(Section):
         write_text(path, self.as_json())
 
     def as_json(self) -> str:
-        """Give what is in its file."""
+        """Return the text of its file."""
         return json_text(self.model_dump(mode="json"), indent=2) + "\n"
 
 
 class Sampled(NamedTuple):
-    """Clips, and the session that tells how they came about."""
+    """Clips, and the session that replays them."""
 
     clips: UInt8[np.ndarray, "n t h w 3"]
     session: Session
@@ -121,18 +143,20 @@ def start_session(
     samples: int,
     seed: int,
     temperature: float,
+    guidance: bool = True,
 ) -> Session:
-    """Note what is about to be sampled.
+    """Start the session of a sampling.
 
     Args:
         model: The model.
         image: The picture.
         pokes: In the picture's pixels.
-        names: Where picture and model were found; a model may be a bundled name.
-        folder: Where the session file will be; files are named from there.
+        names: Paths of picture and model; a model may be a bundled name.
+        folder: Folder of the session file; paths are noted relative to it.
         samples: Number of clips.
-        seed: Of all chance.
-        temperature: Standard deviation of the residual.
+        seed: Of all residuals.
+        temperature: Factor on the residuals.
+        guidance: Whether to guide residuals, where the decoder predicts motion.
 
     Raises:
         InputError: A number is not finite or out of range.
@@ -148,14 +172,14 @@ def start_session(
             samples=samples,
             seed=seed,
             temperature=temperature,
-            reaches=model.reaches,
+            guidance=guidance and model.predicts_motion,
         )
     except ValidationError as error:
         raise InputError(problem_of(error)) from error
 
 
 def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
-    """Find model and picture of a session again and check that they are the same.
+    """Load model and picture of a session, and check that they are the same.
 
     Raises:
         InputError: One of them is missing or has changed.
@@ -170,33 +194,23 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
             f"{session.model}: got weights {model.sha256[:12]}, session {path} was made with "
             f"{session.model_sha256[:12]}; give that model back"
         )
-    model.reaches = session.reaches
     return session, model, image
 
 
 def sample(session: Session, model: PokeModel, image: UInt8[np.ndarray, "h w 3"]) -> Sampled:
-    """Draw what the session asks for, and note in it how that came about.
+    """Sample what a session requests, and note in it how that came about.
 
     Raises:
-        InputError: As of `ipoke.sampling.model.PokeModel.poke`; its samples would fill the memory, or it tells of more
-            or fewer draws than samples.
+        InputError: As of `ipoke.sampling.model.PokeModel.poke`; its samples would fill the memory, or there are more or
+            fewer draws than samples.
     """
     _refuse_too_much(session, model, image)
-    residuals = plain_residuals(session.seed, session.samples)
-    draws = session.draws or (1,) * session.samples
-    if len(draws) != session.samples:
-        raise InputError(f"draws: got {len(draws)}, expected {session.samples}, one per sample; restore the session")
-    residuals = [drawn_anew(residual, count - 1) for residual, count in zip(residuals, draws, strict=True)]
-    picture = model.open(image)
-    drawn = picture.draw(
-        session.poke_list(),
-        [residual for residual in residuals if residual is not None],
-        temperature=session.temperature,
-        frames=session.frames,
-    )
-    clips = picture.show(drawn)
+    picture, request = model.open(image), session.request()
+    samples = picture.draw(request)
+    clips = picture.show(samples)
+    before = session.draws or (1,) * session.samples
     made = {
-        "draws": tuple(before + count - 1 for before, count in zip(draws, drawn.draws, strict=True)),
+        "draws": tuple(drawn + again - 1 for drawn, again in zip(before, samples.draws, strict=True)),
         "made_with": made_here(model.device),
         "clips_sha256": clips_sha256(clips),
     }
@@ -216,7 +230,7 @@ def _refuse_too_much(session: Session, model: PokeModel, image: UInt8[np.ndarray
 
 
 def unlike(then: Session, now: Session) -> str | None:
-    """Say in one line how a replay is not, or may not be, what was made then; None if it is the same."""
+    """Explain in one line how a replay differs, or may differ, from what was made then; None if it is the same."""
     if then.clips_sha256 is None or then.made_with is None or now.made_with is None:
         return "replay: the session is of an older version and holds no hash of its clips; these may differ from them"
     other = differences(then.made_with, now.made_with)

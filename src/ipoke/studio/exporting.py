@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 from jaxtyping import UInt8
 
-from ipoke.sampling.drawing import Drawn
 from ipoke.sampling.model import PokeModel
 from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.render import (
@@ -22,6 +21,7 @@ from ipoke.sampling.render import (
     side_by_side,
     strip_frames,
 )
+from ipoke.sampling.sampler import Samples
 from ipoke.studio.encoding import Animation, Encoder, Gif, Mp4, Rows, Zip, palette_of, png
 from ipoke.studio.jobs import Aside, Steps
 from ipoke.studio.keeping import session_of
@@ -53,30 +53,33 @@ class Export:
         self, model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None, limits: Limits
     ) -> None:
         self._model, self._picture, self._asked, self._start = model, picture, asked, start
-        self._limits, self._pokes = limits, asked.poke_list()
+        self._limits, self._pokes = limits, asked.request().pokes
         self._frames = 1 + (asked.frames or model.frames)
 
-    def steps(self, kind: str, opened: OpenPicture, clips: list[Drawn]) -> Steps:
+    def steps(self, kind: str, opened: OpenPicture, clips: list[Samples]) -> Steps:
         """Yield the file's bytes, part by part.
 
         Raises:
-            Problem: The file would be too large, or tracks are asked of a model that does not say motion.
+            Problem: The file would be too large, or the model predicts no motion for tracks.
         """
         session = session_of(self._model, self._picture, self._asked, self._start)
         if kind == "tracks":
-            motion = opened.say_all(clips[0]).cpu().numpy()[0] if self._model.autoencoder.predicts_motion else None
+            motion = opened.predict_tracks(clips[0]).cpu().numpy()[0] if self._model.predicts_motion else None
             size = self._picture.image.shape[:2]
             whole = yield Aside(lambda: tracks_of(motion, size, opened.still.px_per_model_px, session(), self._pokes))
             yield from parts_of(whole)
             return
         payload = yield Aside(lambda: session().model_dump_json().encode())
-        make: dict[str, Callable[[OpenPicture, list[Drawn], bytes], Steps]] = {"frames": self._zip, "png": self._strip}
+        make: dict[str, Callable[[OpenPicture, list[Samples], bytes], Steps]] = {
+            "frames": self._zip,
+            "png": self._strip,
+        }
         if kind in make:
             yield from make[kind](opened, clips, payload)
         else:
             yield from self._played(kind, opened, clips, payload)
 
-    def _zip(self, opened: OpenPicture, clips: list[Drawn], payload: bytes) -> Steps:
+    def _zip(self, opened: OpenPicture, clips: list[Samples], payload: bytes) -> Steps:
         archive = Zip()
         yield archive.add("session.json", payload)
         for sample, clip in enumerate(clips):
@@ -87,7 +90,7 @@ class Export:
                 yield (yield Aside(lambda name=name, image=image: archive.add(name, png(image))))
         yield archive.close()
 
-    def _strip(self, opened: OpenPicture, clips: list[Drawn], payload: bytes) -> Steps:
+    def _strip(self, opened: OpenPicture, clips: list[Samples], payload: bytes) -> Steps:
         chosen, file = strip_frames(self._frames), None
         for clip in clips:
             frames = []
@@ -105,7 +108,7 @@ class Export:
         if file is not None:
             yield file.close()
 
-    def _played(self, kind: str, opened: OpenPicture, clips: list[Drawn], payload: bytes) -> Steps:
+    def _played(self, kind: str, opened: OpenPicture, clips: list[Samples], payload: bytes) -> Steps:
         held = (HELD_FIRST, HELD_LAST) if len(clips) > 1 else (0, 0)
         last, encoder = self._frames - 1, None
         palette = None
@@ -132,7 +135,7 @@ class Export:
         largest = self._limits.file_bytes
         return Mp4(height, width, largest) if kind == "mp4" else Animation(kind, height, width, largest)
 
-    def _side_by_side(self, opened: OpenPicture, clips: list[Drawn], frame: int) -> Generator[None, Any, Frame]:
+    def _side_by_side(self, opened: OpenPicture, clips: list[Samples], frame: int) -> Generator[None, Any, Frame]:
         """Set samples beside the picture with its arrows, or show the one sample; a step for each."""
         if len(clips) == 1:
             yield None
@@ -153,11 +156,11 @@ class Export:
             panels = [cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in panels]
         return side_by_side(panels, columns)
 
-    def _asked_frame(self, opened: OpenPicture, clips: list[Drawn]) -> Frame:
+    def _asked_frame(self, opened: OpenPicture, clips: list[Samples]) -> Frame:
         return shown(opened, clips[0], 0)
 
 
-def shown(opened: OpenPicture, clip: Drawn, frame: int) -> Frame:
+def shown(opened: OpenPicture, clip: Samples, frame: int) -> Frame:
     """Show one frame of one clip; frame 0 is the picture."""
     both = opened.show(clip, [max(0, frame - 1)])[0]
     return both[-1] if frame else both[0]

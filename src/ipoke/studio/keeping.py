@@ -2,7 +2,7 @@
 
 import base64
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -11,7 +11,8 @@ from ipoke.core.reading.payload import LARGEST_SESSION
 from ipoke.core.values import Section
 from ipoke.core.version import __version__
 from ipoke.sampling.model import PokeModel
-from ipoke.sampling.residual_terms import Given, Residual, Term
+from ipoke.sampling.request import SampleRequest
+from ipoke.sampling.residual_terms import Given, Noise, Residual, Term
 from ipoke.studio.encoding import png
 from ipoke.studio.pictures import Picture
 from ipoke.studio.questions import History, Keeping, Question, parsed
@@ -73,40 +74,47 @@ def checked(session: dict[str, Any]) -> StudioSession:
 
 def commands(model_name: str, question: Question, name: str) -> dict[str, str | None]:
     """Write the command line, where there is one, and the Python that sample the same."""
-    residuals = question.residual_list()
-    plain = _plain(residuals)
+    request = question.request()
+    plain = _plain(request.residuals)
     pokes = [
-        f"ipoke.Poke(x={_exact(p.x)}, y={_exact(p.y)}, dx={_exact(p.dx)}, dy={_exact(p.dy)})" for p in question.pokes
+        f"ipoke.Poke(x={_exact(p.x)}, y={_exact(p.y)}, dx={_exact(p.dx)}, dy={_exact(p.dy)})" for p in request.pokes
     ]
     lines = [
         "import ipoke",
         "from ipoke.data.images import read_image",
         "",
         f"model = ipoke.load({model_name!r})",
-        *(["model.reaches = False"] if not question.reaches else []),
         f"image = read_image({name!r})",
         f"pokes = [{', '.join(pokes)}]",
     ]
-    extra = f", temperature={_exact(question.temperature)}" if question.temperature != 1 else ""
-    extra += f", frames={question.frames}" if question.frames else ""
+    options = f", temperature={_exact(request.temperature)}" if request.temperature != 1 else ""
+    options += f", frames={request.frames}" if request.frames else ""
+    options += "" if request.guidance else ", guidance=False"
     if plain is None:
-        lines.insert(2, "from ipoke.sampling.residual_terms import Given, Term")
-        written = ", ".join(map(_in_python, residuals))
-        lines += ["picture = model.open(image)", f"clips = picture.show(picture.draw(pokes, [{written}]{extra}))"]
+        lines[2:2] = [
+            "from ipoke.sampling.request import SampleRequest",
+            "from ipoke.sampling.residual_terms import Given, Term",
+        ]
+        residuals = "".join(f"{_in_python(residual)}, " for residual in request.residuals).rstrip()
+        lines += [
+            f"request = SampleRequest(tuple(pokes), ({residuals}){options})",
+            "picture = model.open(image)",
+            "clips = picture.show(picture.draw(request))",
+        ]
         return {"shell": None, "python": "\n".join(lines)}
-    lines.append(f"clips = model.poke(image, pokes, samples={plain[1]}, seed={plain[0]}{extra})")
-    shell = None if question.frames else _shell(model_name, question, name, *plain)
+    lines.append(f"clips = model.poke(image, pokes, samples={plain[1]}, seed={plain[0]}{options})")
+    shell = None if request.frames else _shell(model_name, request, name, *plain)
     return {"shell": shell, "python": "\n".join(lines)}
 
 
-def _shell(model_name: str, question: Question, name: str, seed: int, samples: int) -> str:
+def _shell(model_name: str, request: SampleRequest, name: str, seed: int, samples: int) -> str:
     words = ["ipoke", "poke", name]
-    for poke in question.poke_list():
+    for poke in request.pokes:
         place = f"{_exact(poke.x)},{_exact(poke.y)}"
         words += ["--pin", place] if poke.is_pin else ["--poke", f"{place},{_exact(poke.dx)},{_exact(poke.dy)}"]
     words += ["--samples", str(samples), "--seed", str(seed), "--model", model_name]
-    words += ["--temperature", _exact(question.temperature)] if question.temperature != 1 else []
-    words += [] if question.reaches else ["--unguided"]
+    words += ["--temperature", _exact(request.temperature)] if request.temperature != 1 else []
+    words += [] if request.guidance else ["--unguided"]
     return shlex.join([*words, "--out", "clips.webp"])
 
 
@@ -116,18 +124,19 @@ def _exact(number: float) -> str:
 
 
 def _in_python(residual: Residual) -> str:
-    if isinstance(residual, Given):
-        return f"Given({residual.values!r})"
+    if isinstance(residual, Given | Noise):
+        return repr(residual)
     return f"({''.join(f'Term{tuple(term)}, ' for term in residual).rstrip()})"
 
 
-def _plain(residuals: list[Residual]) -> tuple[int, int] | None:
-    """Give seed and number of samples where residuals are the first samples of one seed."""
-    if isinstance(residuals[0], Given):
+def _plain(residuals: Sequence[Residual]) -> tuple[int, int] | None:
+    """Return seed and number of samples where residuals are the first samples of one seed."""
+    first = residuals[0]
+    if isinstance(first, Given | Noise):
         return None
-    seed = residuals[0][0].seed
-    plain = all(
-        not isinstance(terms, Given) and terms == (Term(seed, number, terms[0].weight),) and terms[0].weight > 0
+    seed = first[0].seed
+    is_plain = all(
+        not isinstance(terms, Given | Noise) and terms == (Term(seed, number, terms[0].weight),) and terms[0].weight > 0
         for number, terms in enumerate(residuals)
     )
-    return (seed, len(residuals)) if plain else None
+    return (seed, len(residuals)) if is_plain else None

@@ -56,8 +56,8 @@ class Limits(NamedTuple):
     """Kept in memory beside the bundled ones."""
     opened: int = 8
     """Pictures of which is kept what the networks made of them, beside the bundled ones."""
-    affinities: int = 32
-    """Maps kept of a picture."""
+    correlations: int = 32
+    """Maps of motion correlation kept of a picture."""
     picture_seconds: float = 3600.0
     """After which a picture that nobody asked for is forgotten."""
     decode_seconds: float = 20.0

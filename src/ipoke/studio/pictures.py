@@ -26,8 +26,8 @@ class Picture:
     visitor: Visitor | None = None
     """Who sent it; None for those that come with the package."""
     seen: float = 0.0
-    affinity: OrderedDict[tuple[int, int], bytes] = field(default_factory=OrderedDict)
-    """Maps by the model's pixel that is pulled."""
+    correlations: OrderedDict[tuple[int, int], bytes] = field(default_factory=OrderedDict)
+    """Maps of motion correlation, by the dragged pixel of the model."""
     _opened: OpenPicture | None = None
 
     @property

@@ -1,13 +1,14 @@
-"""What can be asked of the studio: JSON, strictly checked."""
+"""The JSON of the studio's calls, strictly checked."""
 
 import base64
 import binascii
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, ValidationError, field_validator
+from pydantic import AfterValidator, AliasChoices, Discriminator, Field, Tag, ValidationError, field_validator
 
 from ipoke.core.values import Section
 from ipoke.data.poke import Poke
+from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import Given, Residual, Term
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.problem import Problem, one_line
@@ -74,7 +75,8 @@ class Question(Section):
     residuals: Annotated[tuple[OneResidual, ...], Field(min_length=1, max_length=LIMITS.samples)]
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     frames: Annotated[int, Field(ge=1, le=LIMITS.frames)] | None = None
-    reaches: bool = True
+    guidance: Annotated[bool, Field(validation_alias=AliasChoices("guidance", "reaches"))] = True
+    """Until 0.2 ``reaches``, which is still read."""
 
     @field_validator("residuals")
     @classmethod
@@ -85,7 +87,7 @@ class Question(Section):
         return residuals
 
     def pixels(self, shape: tuple[int, ...], frames: int) -> int:
-        """Count the pixels of all frames of all samples of a picture, where so many frames are usual.
+        """Count the pixels of all frames of all samples of a picture, of so many frames if the question sets none.
 
         Raises:
             Problem: They are too many for one answer.
@@ -100,16 +102,17 @@ class Question(Section):
             )
         return pixels
 
-    def poke_list(self) -> list[Poke]:
-        """Return the pokes."""
-        return [Poke(poke.x, poke.y, poke.dx, poke.dy) for poke in self.pokes]
+    def request(self) -> SampleRequest:
+        """Request the clips."""
+        pokes = tuple(Poke(poke.x, poke.y, poke.dx, poke.dy) for poke in self.pokes)
+        residuals = tuple(map(_residual, self.residuals))
+        return SampleRequest(pokes, residuals, self.temperature, self.frames, self.guidance)
 
-    def residual_list(self) -> list[Residual]:
-        """Return the residuals."""
-        return [
-            Given(base64.b64decode(one.given)) if isinstance(one, GivenAsked) else tuple(Term(*term) for term in one)
-            for one in self.residuals
-        ]
+
+def _residual(written: Terms | GivenAsked) -> Residual:
+    if isinstance(written, GivenAsked):
+        return Given(base64.b64decode(written.given))
+    return tuple(Term(*term) for term in written)
 
 
 class Keeping(Question):

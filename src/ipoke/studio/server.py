@@ -65,7 +65,7 @@ class Studio:
             "size": self.model.size,
             "frames": self.model.frames,
             "sha256": self.model.sha256,
-            "says_motion": self.model.autoencoder.predicts_motion,
+            "predicts_motion": self.model.predicts_motion,
         }
         pictures = [{**picture.about(), "name": picture.name} for picture in self.pictures.bundled()]
         names = ("upload_bytes", "video_bytes", "pixels", "samples", "pokes", "frames")
@@ -107,10 +107,10 @@ class Studio:
         pixels = self._pixels(question.picture, question)
         return await self._lines(request, question.picture, self.answers.clips, question, pixels=pixels)
 
-    async def affinity(self, request: Request) -> Response:
-        """Map what moves along."""
+    async def correlation(self, request: Request) -> Response:
+        """Map the motion correlation with a place."""
         place = await self._asked(Place, request)
-        return _json(await self._one(request, "affinity", place.picture, self.answers.affinity, place.x, place.y))
+        return _json(await self._one(request, "correlation", place.picture, self.answers.correlation, place.x, place.y))
 
     async def transfer(self, request: Request) -> Response:
         """Stream the picture as it moves like a video."""
@@ -236,7 +236,8 @@ def make_app(studio: Studio, token: str | None = None) -> Starlette:
         ("POST", "/api/frame", studio.add_frame),
         ("POST", "/api/preview", studio.preview),
         ("POST", "/api/clips", studio.clips),
-        ("POST", "/api/affinity", studio.affinity),
+        ("POST", "/api/correlation", studio.correlation),
+        ("POST", "/api/affinity", studio.correlation),  # its name until 0.2
         ("POST", "/api/transfer", studio.transfer),
         ("POST", "/api/continue", studio.go_on),
         ("POST", "/api/export", studio.export),

@@ -1,7 +1,8 @@
-"""What is told of clips once all of them are drawn."""
+"""Numbers and maps that follow clips once all of them are drawn."""
 
 import base64
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,31 +10,29 @@ import torch
 from jaxtyping import Float
 
 from ipoke.data.poke import Poke
-from ipoke.sampling.drawing import Drawn
-from ipoke.sampling.guidance import motion_of_poked
-from ipoke.sampling.model import PokeModel
+from ipoke.sampling.guidance import motion_at
 from ipoke.sampling.open_picture import OpenPicture
+from ipoke.sampling.sampler import Samples, places_of
 
 MOVES_PX = 0.5
 """From which a place counts as moving, px of the model."""
 
 
 def reached_by(
-    model: PokeModel,
     opened: OpenPicture,
-    drawn: Drawn,
-    pokes: list[Poke],
+    drawn: Samples,
+    pokes: Sequence[Poke],
     motion: Float[torch.Tensor, "n 2 s s"] | None = None,
 ) -> list[list[dict[str, float]]]:
-    """Say for each clip where each poked point is by the end, and how far from its target, px of the picture.
+    """Tell for each clip where each poked point is by the end, and how far from its target, px of the picture.
 
-    Where the motion by the end is known, it need not be computed.
+    ``motion`` is that up to the last frame, if it is known already.
     """
-    if not model.autoencoder.predicts_motion or not pokes:
+    if not opened.networks.predicts_motion or not pokes:
         return []
-    inner = [opened.still.to_model(poke) for poke in pokes]
-    motion = opened.say(drawn) if motion is None else motion
-    moved = motion_of_poked(motion, inner).unflatten(1, (-1, 2)) * opened.still.px_per_model_px
+    places = places_of([opened.still.to_model(poke) for poke in pokes])
+    motion = opened.predict_motion(drawn) if motion is None else motion
+    moved = motion_at(motion, places.expand(len(motion), -1, -1)).unflatten(1, (-1, 2)) * opened.still.px_per_model_px
     return [
         [
             {
@@ -48,22 +47,25 @@ def reached_by(
 
 
 @torch.no_grad()
-def summary(model: PokeModel, opened: OpenPicture, parts: list[Drawn], pokes: list[Poke]) -> dict[str, Any]:
+def summary(opened: OpenPicture, parts: Sequence[Samples], pokes: Sequence[Poke]) -> dict[str, Any]:
     """Sum clips up."""
+    networks = opened.networks
     dimensions = parts[0].z[0].numel()
-    nats = torch.cat([model.latent_flow.log_prob(d.z, d.cond.expand(len(d.z), -1, -1, -1)) for d in parts])
+    nats = torch.cat([networks.latent_flow.log_prob(d.z, d.cond.expand(len(d.z), -1, -1, -1)) for d in parts])
     order = nats.argsort(descending=True).tolist()
     draws = [count for drawn in parts for count in drawn.draws]
-    reached = [one for drawn in parts for one in reached_by(model, opened, drawn, pokes)]
-    motion = spread = ambiguity = unit = None
-    if model.autoencoder.predicts_motion:
-        fields = torch.cat([opened.say(drawn) for drawn in parts]).cpu().numpy() * opened.still.px_per_model_px
+    reached = [one for drawn in parts for one in reached_by(opened, drawn, pokes)]
+    motion = diversity = ambiguity = unit = None
+    if networks.predicts_motion:
+        fields = (
+            torch.cat([opened.predict_motion(drawn) for drawn in parts]).cpu().numpy() * opened.still.px_per_model_px
+        )
         unit = max(float(np.abs(fields).max()), 1e-6) / 127
         motion = [_base64(np.round(field.transpose(1, 2, 0) / unit).astype(np.int8)) for field in fields]
         apart = np.sqrt(fields.var(0).sum(0))
         moving = np.hypot(fields[:, 0], fields[:, 1]).max(0) > MOVES_PX * opened.still.px_per_model_px
         ambiguity = float(apart[moving].mean()) if moving.any() else 0.0
-        spread = _base64(np.round(255 * apart / max(float(apart.max()), 1e-6)).astype(np.uint8))
+        diversity = _base64(np.round(255 * apart / max(float(apart.max()), 1e-6)).astype(np.uint8))
     return {
         "kind": "end",
         "samples": [
@@ -76,9 +78,9 @@ def summary(model: PokeModel, opened: OpenPicture, parts: list[Drawn], pokes: li
             }
             for i in range(len(nats))
         ],
-        "side": model.size,
+        "side": networks.size,
         "motion_unit": unit,
-        "spread": spread,
+        "spread": diversity,
         "ambiguity": ambiguity,
     }
 

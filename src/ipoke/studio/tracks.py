@@ -31,10 +31,10 @@ def tracks_of(
         pokes: Whose points come first.
 
     Raises:
-        Problem: The model does not say motion.
+        Problem: The model does not predict motion.
     """
     if motion is None:
-        raise Problem(400, "tracks: this model does not say where pixels go; keep frames instead")
+        raise Problem(400, "tracks: this model does not predict where pixels go; keep frames instead")
     height, width = size
     side = motion.shape[-1]
     offset = np.array([(max(height, width) - width) // 2, (max(height, width) - height) // 2])

@@ -10,7 +10,7 @@ from ipoke.evaluation.bench.machine import Ceiling
 from ipoke.evaluation.bench.operations import gflop, plainly_counted
 from ipoke.evaluation.bench.peak import Sampling, peak_mib
 from ipoke.evaluation.bench.results import lines, row, save
-from ipoke.sampling import open_picture
+from ipoke.sampling import sampler
 from tiny import tiny_recipe
 
 pytestmark = pytest.mark.slow
@@ -160,10 +160,8 @@ def test_a_process_of_its_own_tells_its_peak():
 def test_a_preview_is_not_taken_from_the_clip_before(monkeypatch):
     seeds = []
     way = sampling.as_we_do("tiny-64", sampling.random_model(tiny_recipe()), "float32")
-    draw = open_picture.draw_residuals
-    monkeypatch.setattr(
-        open_picture, "draw_residuals", lambda of, asked, spread: seeds.append(asked) or draw(of, asked, spread)
-    )
+    draw = sampler.draw_residuals
+    monkeypatch.setattr(sampler, "draw_residuals", lambda of, named, std: seeds.append(named) or draw(of, named, std))
     sampling._open_picture(sampling.defaultdict(list), way, (1, 2))
     assert [len(one) for one in seeds] == [1, 1, 1, 2, 2]
     assert len({one[0] for one in seeds}) == 3

@@ -117,7 +117,7 @@ def evaluate(
         "context_frames": sampler.context,
         "frames": sampler.frames,
         "seed": settings.seed,
-        "guidance": isinstance(sampler, PokeModel) and sampler.reaches and settings.guidance,
+        "guidance": isinstance(sampler, PokeModel) and sampler.predicts_motion and settings.guidance,
         "most": settings.most,
         "cloud": settings.cloud,
         "instruments": sorted([f"lpips_{name}" for name in instruments.lpips])

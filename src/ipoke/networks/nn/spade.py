@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from ipoke.networks.nn.normalisation import group_norm
@@ -17,8 +17,8 @@ class Modulation(NamedTuple):
     scale: Float[Tensor, "b c h w"]
     shift: Float[Tensor, "b c h w"]
 
-    def rows(self, chosen: slice) -> "Modulation":
-        """Select some of the pictures."""
+    def rows(self, chosen: slice | Int64[Tensor, " n"]) -> "Modulation":
+        """Select some of the pictures, in any order and number."""
         return Modulation(self.scale[chosen], self.shift[chosen])
 
     def expand(self, batch: int) -> "Modulation":

@@ -59,7 +59,7 @@ export const about = () => json(call("/api/about"));
 export const sendPicture = (file) => json(postFile("/api/pictures", file));
 export const pictureFile = async (id) => (await call(`/api/pictures/${encodeURIComponent(id)}`)).blob();
 export const videoFrame = (file, seconds, signal) => json(postFile(`/api/frame?at=${seconds}`, file, signal));
-export const affinity = (picture, x, y, signal) => json(postJson("/api/affinity", { picture, x, y }, signal));
+export const correlation = (picture, x, y, signal) => json(postJson("/api/correlation", { picture, x, y }, signal));
 export const continueFrom = (question) => json(postJson("/api/continue", question));
 export const reopen = (file) => json(postFile("/api/reopen", file));
 export const command = (question) => json(postJson("/api/command", question));

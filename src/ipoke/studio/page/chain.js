@@ -1,6 +1,6 @@
 /**
  * The chain: a clip's last frame becomes the next picture. A step is {picture, from, pokes, seed, residuals, temperature,
- * frames, reaches}: the settings of its samples, and in `from` the question, without its picture, that made the picture.
+ * frames, guidance}: the settings of its samples, and in `from` the question, without its picture, that made the picture.
  */
 
 import * as api from "./api.js";
@@ -11,7 +11,7 @@ import { loadPicture, residualsAnew } from "./pictures.js";
 import { chosenResidual, questionShown, withPicture } from "./question.js";
 import { change, commit, state } from "./state.js";
 
-const ASKED = ["pokes", "seed", "residuals", "temperature", "frames", "reaches"];
+const ASKED = ["pokes", "seed", "residuals", "temperature", "frames", "guidance"];
 
 /** The settings of a step, or the current ones. */
 export const askedOf = (step = state) => Object.fromEntries(ASKED.map((name) => [name, step[name]]));

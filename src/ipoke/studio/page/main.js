@@ -70,7 +70,7 @@ async function firstPicture(session) {
 async function begin(session) {
   try {
     const about = await api.about();
-    change({ about, reaches: about.model.says_motion });
+    change({ about, guidance: about.model.predicts_motion });
     byId("model").textContent = `${about.model.name} · ${about.model.size} px · ${about.model.frames} frames`;
     await firstPicture(session);
   } catch (error) {

@@ -68,7 +68,7 @@ async function askAffinity(at) {
   const { width, height } = state.picture;
   const [x, y] = [Math.min(width - 1, Math.max(0, Math.round(at.x))), Math.min(height - 1, Math.max(0, Math.round(at.y)))];
   try {
-    const reply = await withPicture({ picture: state.picture.picture }, (asked) => api.affinity(asked.picture, x, y, mine.signal));
+    const reply = await withPicture({ picture: state.picture.picture }, (asked) => api.correlation(asked.picture, x, y, mine.signal));
     if (maps.size >= MOST_MAPS) maps.delete(maps.keys().next().value);
     maps.set(key, heatMap(api.bytesOf(reply.values), reply.side));
     repaint();
@@ -99,7 +99,7 @@ function showToggles() {
 
 function showAmbiguity() {
   const { answer, ambiguities } = state;
-  const isMotionless = state.about && !state.about.model.says_motion;
+  const isMotionless = state.about && !state.about.model.predicts_motion;
   const value = byId("ambiguity-value");
   const single = answer?.done && answer.samples.length < 2;
   const latest = single ? null : ambiguities.at(-1);
@@ -147,7 +147,7 @@ export function startOverlays() {
     if (["overlays", "hover", "cursor", "selected", "drag", "picture"].some((name) => changed.has(name))) restThenAsk();
     if (["ambiguities", "answer", "about", "theme"].some((name) => changed.has(name))) showAmbiguity();
     if (changed.has("about")) {
-      for (const name of ["spread", "motion"]) byId(`show-${name}`).disabled = !state.about.model.says_motion;
+      for (const name of ["spread", "motion"]) byId(`show-${name}`).disabled = !state.about.model.predicts_motion;
     }
   });
 }

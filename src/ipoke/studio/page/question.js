@@ -6,8 +6,8 @@ import { state } from "./state.js";
 
 /** The question with the current picture, pokes and settings, for some residuals. */
 export function questionOf(residuals) {
-  const { pokes, temperature, frames, reaches } = state;
-  const question = { picture: state.picture.picture, pokes, residuals, temperature, reaches };
+  const { pokes, temperature, frames, guidance } = state;
+  const question = { picture: state.picture.picture, pokes, residuals, temperature, guidance };
   return frames ? { ...question, frames } : question;
 }
 

@@ -84,14 +84,14 @@ export function startSampling() {
   byId("temperature").addEventListener("input", (event) => {
     changeABit({ temperature: Number(event.target.value) }, () => `Temperature ${state.temperature.toFixed(2)}`);
   });
-  byId("reaches").addEventListener("change", (event) => {
-    commit({ reaches: event.target.checked });
-    sampleNow(state.reaches ? "Guidance on" : "Guidance off");
+  byId("guidance").addEventListener("change", (event) => {
+    commit({ guidance: event.target.checked });
+    sampleNow(state.guidance ? "Guidance on" : "Guidance off");
   });
   subscribe((changed) => {
     if (changed.has("about")) for (const option of byId("count").options) option.disabled = Number(option.value) > state.about.limits.samples;
     if (changed.has("seed") || changed.has("locked") || changed.has("residuals")) showSeed();
-    if (changed.has("reaches")) byId("reaches").checked = state.reaches;
+    if (changed.has("guidance")) byId("guidance").checked = state.guidance;
     if (changed.has("count")) byId("count").value = String(state.count);
     if (changed.has("temperature")) {
       byId("temperature").value = String(state.temperature);

@@ -25,12 +25,15 @@ export function readSession(question, history) {
     residuals,
     temperature: question.temperature ?? 1,
     frames: question.frames ?? null,
-    reaches: question.reaches ?? true,
+    guidance: question.guidance ?? question.reaches ?? true,
   };
   const favourites = Array.isArray(history?.favourites) ? history.favourites.filter(isResidual) : [];
-  const steps = isChain(history) ? history.chain : [];
+  const steps = isChain(history) ? history.chain.map(renamed) : [];
   return { ...asked, count: residuals.length, favourites, locked: history?.locked ?? true, steps, step: steps.length ? history.step : 0 };
 }
+
+/** A step of a file that an older version wrote, with today's names. */
+const renamed = ({ reaches, ...step }) => (reaches === undefined ? step : { ...step, guidance: reaches });
 
 const isSeed = (value) => Number.isInteger(value) && value >= 0;
 

@@ -14,7 +14,7 @@ export const state = {
   count: 5,
   /** Number of frames to sample; null for the number that the model was trained on. */
   frames: null,
-  reaches: true,
+  guidance: true,
   /** One per sample, see residuals.js. */
   residuals: [],
   /** Residuals that stay when new ones are drawn. */
@@ -43,7 +43,7 @@ export const state = {
 };
 
 const UNDONE = [
-  "picture", "pokes", "selected", "seed", "residuals", "count", "temperature", "frames", "reaches", "favourites", "chain", "step",
+  "picture", "pokes", "selected", "seed", "residuals", "count", "temperature", "frames", "guidance", "favourites", "chain", "step",
 ];
 const LONGEST_PAST = 200;
 const listeners = new Set();

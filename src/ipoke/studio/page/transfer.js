@@ -14,7 +14,7 @@ export async function transferNow(file) {
   const name = file.name || "the video";
   showStatus(`Transferring the motion of ${name}…`);
   await takeClips({
-    question: { picture: state.picture.picture, pokes: [], residuals: [], temperature: 1, reaches: false },
+    question: { picture: state.picture.picture, pokes: [], residuals: [], temperature: 1, guidance: false },
     ask: ({ picture }, signal) => api.transfer(picture, file, signal),
     finish: (answer, line) => {
       takeOver(answer, line);
@@ -30,7 +30,7 @@ function takeOver(answer, { poke, given, round_trip: roundTrip }) {
   answer.transfer = { roundTrip, poke };
   answer.samples[0].residual = residuals[0];
   Object.assign(answer.question, { pokes, residuals });
-  commit({ pokes, selected: null, residuals, count: 1, temperature: 1, frames: null, reaches: false });
+  commit({ pokes, selected: null, residuals, count: 1, temperature: 1, frames: null, guidance: false });
 }
 
 function wordsOf({ roundTrip, poke }) {
