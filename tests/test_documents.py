@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -84,7 +85,28 @@ def check_names(path: Path, text: str) -> Iterator[str]:
         yield from (f"{path}: {offence}" for offence in check_symbols(text))
 
 
-CHECKS = [check_lengths, check_links, check_files, check_names]
+def check_glossary(path: Path, text: str) -> Iterator[str]:
+    """Name the words of columns "in the code" that no source file holds."""
+    column = None
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if "in the code" in cells:
+            column = cells.index("in the code")
+        elif not line.startswith("|"):
+            column = None
+        elif column is not None:
+            words = set(re.findall(r"\w+", " ".join(CODE.findall(cells[column]))))
+            yield from (f"{path}: {cells[0]}: {word}: not in the code" for word in sorted(words - words_of_source()))
+
+
+@cache
+def words_of_source() -> set[str]:
+    """Collect every word of the package's source files and of their names."""
+    files = [file for ending in ("py", "js", "toml") for file in (PROJECT / "src").rglob(f"*.{ending}")]
+    return {word for file in files for word in re.findall(r"\w+", f"{file} {file.read_text(encoding='utf-8')}")}
+
+
+CHECKS = [check_lengths, check_links, check_files, check_names, check_glossary]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -119,6 +141,7 @@ LONG = "word " * 25
         (check_files, "see `python benchmarks/nowhere.py`"),
         (check_files, "`nothing.c` and `nothing.js`"),
         (check_names, "`ipoke.nowhere.Nothing`"),
+        (check_glossary, "| term | in the code |\n|---|---|\n| a poke | `Poke`, `Pokelike` |"),
     ],
 )
 def test_a_planted_offender_is_found(check, text: str) -> None:
@@ -136,6 +159,7 @@ def test_a_planted_offender_is_found(check, text: str) -> None:
         (check_links, "[code](#how-code-reads-and-why)\n\n## How `code` reads, and why"),
         (check_files, "`sampling/model.py`, `model.py` and `python src/ipoke/__main__.py`"),
         (check_names, "`ipoke.data.poke.Poke` and `ipoke train`"),
+        (check_glossary, "| term | in the code |\n|---|---|\n| a poke | `Poke` |\n\n| term |\n|---|\n| `Pokelike` |"),
     ],
 )
 def test_what_is_right_is_not_found(check, text: str) -> None:
