@@ -20,6 +20,8 @@ FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`[^`\n]+`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE_FILE = re.compile(r"`(?:[^`\n]* )?((?:[\w.-]+/)*[\w-]+\.(?:py|c|js))(?:::[^`\n]*)?`")
+NOTEBOOK = "experiments.md"
+ENTRY = re.compile(r"### .+\n\n\d{4}-\d\d-\d\d(?:.|\n)*\n\|(?:.|\n)*\n\n\*\*Verdict\*\*: .+\n(?:\n(?:.|\n)*)?")
 
 
 def prose_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -106,7 +108,15 @@ def words_of_source() -> set[str]:
     return {word for file in files for word in re.findall(r"\w+", f"{file} {file.read_text(encoding='utf-8')}")}
 
 
-CHECKS = [check_lengths, check_links, check_files, check_names, check_glossary]
+def check_notebook(path: Path, text: str) -> Iterator[str]:
+    """Name the entries of the lab notebook that are not a dated question with a table and a verdict of one line."""
+    if path.name == NOTEBOOK:
+        for entry in re.split(r"^(?=#{2,3} )", text, flags=re.MULTILINE):
+            if entry.startswith("### ") and not ENTRY.fullmatch(entry):
+                yield f"{path}: {entry.splitlines()[0]}: expected a date, a table and **Verdict** in one line"
+
+
+CHECKS = [check_lengths, check_links, check_files, check_names, check_glossary, check_notebook]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -164,6 +174,19 @@ def test_a_planted_offender_is_found(check, text: str) -> None:
 )
 def test_what_is_right_is_not_found(check, text: str) -> None:
     assert list(check(PROJECT / "PLANTED.md", text)) == []
+
+
+VERDICT = "**Verdict**: yes.\n"
+TABLE = "| a |\n|---|\n| 1 |\n"
+
+
+def test_an_entry_of_the_notebook_is_dated_and_has_a_table_and_a_verdict() -> None:
+    notebook = PROJECT / "docs" / NOTEBOOK
+    whole = f"### Why?\n\n2026-11-23. How.\n\n{TABLE}\n{VERDICT}"
+    assert list(check_notebook(notebook, f"## Theme\n\n{whole}\n{whole}")) == []
+    for part in ("2026-11-23. ", TABLE, VERDICT):
+        assert len(list(check_notebook(notebook, f"{whole}\n{whole.replace(part, '')}\n{whole}"))) == 1
+    assert list(check_notebook(notebook, whole.replace("yes.", "yes,\nand no.")))
 
 
 def test_history_may_name_what_is_gone() -> None:
