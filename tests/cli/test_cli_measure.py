@@ -107,7 +107,7 @@ def test_without_matplotlib_the_numbers_are_written_all_the_same(ipoke, clips, t
 @pytest.mark.parametrize(
     ("models", "told"),
     [
-        (["a=copy-x0", "a=nearest-clip"], "expected LABEL=NAME with a label of its own"),
+        (["a=copy-x0", "a=nearest-clip"], "expected LABEL=NAME with a unique label"),
         (["=copy-x0"], "got '=copy-x0', expected LABEL=NAME"),
         (["a/b=copy-x0"], "without slashes"),
         (["missing"], "got 'missing', expected"),

@@ -74,7 +74,7 @@ class TestStopping:
             _, err = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "stopping after this step" in err
-        assert "repeat the command to go on" in err
+        assert "repeat the command to resume" in err
         assert "Traceback" not in err
         assert (run / "checkpoints" / "autoencoder.safetensors").exists()
         again = ipoke("train", clip_set, *TRAIN, "--out", run)
@@ -101,7 +101,7 @@ class TestStopping:
             os.killpg(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=120)
         assert process.returncode == 130
-        assert err == "stopped; nothing half-written was left, repeat the command to go on\n"
+        assert err == "stopped; no incomplete file is left, repeat the command to resume\n"
         clips = len((out / "index.jsonl").read_text().splitlines())
         assert ipoke("scenes", "--out", out, "--clips", clips + 1, "--workers", 1).code == 0
 
@@ -124,7 +124,7 @@ class TestStopping:
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         assert process.returncode == -signal.SIGINT
-        assert err == "stopping after this step; Ctrl-C again kills\n"
+        assert err == "stopping after this step; press Ctrl-C again to kill\n"
 
     def test_a_run_refuses_other_settings(self, ipoke, tmp_path, clip_set, one_step):
         run = tmp_path / "run"

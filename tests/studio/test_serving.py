@@ -46,7 +46,7 @@ def test_it_opens_and_closes(how):
     finally:
         process.kill()
     assert process.returncode == 0
-    assert out == "the studio is closed; nothing that visitors sent was kept\n"
+    assert out == "the studio has stopped; nothing that visitors sent was kept\n"
     assert "Traceback" not in err
 
 

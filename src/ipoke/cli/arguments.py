@@ -1,4 +1,4 @@
-"""What people type, made out."""
+"""Parse and check arguments of commands."""
 
 import math
 import os
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def device_of(asked: str | None) -> "torch.device":
-    """Take the device that was asked for, or a GPU where there is one."""
+    """Give the requested device, or by default a GPU where available."""
     import torch
 
     if asked is None:
@@ -31,13 +31,13 @@ def device_of(asked: str | None) -> "torch.device":
 
 
 def spare(given: Path, out_file: Path) -> None:
-    """Refuse to write over what a person gave."""
+    """Refuse to overwrite an input file."""
     if out_file.exists() and given.exists() and out_file.samefile(given):
-        raise InputError(f"--out: {out_file} is the file that was given; choose another name")
+        raise InputError(f"--out: {out_file} is an input file; choose another name")
 
 
 def numbers(option: str, text: str, count: int) -> tuple[float, ...]:
-    """Read ``count`` comma-separated numbers."""
+    """Parse ``count`` comma-separated numbers."""
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -63,7 +63,7 @@ def splits(clips: Path) -> "tuple[ClipSet, ClipSet | None]":
 
 
 def labelled(models: list[str]) -> Iterator[tuple[str, str]]:
-    """Split LABEL=NAME; a model without a label is called after its file or folder."""
+    """Split LABEL=NAME; the default label is the name of the file or folder."""
     seen: set[str] = set()
     for given in models:
         label, equals, name = given.partition("=")
@@ -71,8 +71,8 @@ def labelled(models: list[str]) -> Iterator[tuple[str, str]]:
             label, name = Path(given).stem, given
         if not re.fullmatch(r"\w[\w .()+-]{0,79}", label) or label in seen:
             raise InputError(
-                f"--model: got {shown(given)}, expected LABEL=NAME with a label of its own: letters, digits and "
-                "some of .()+-_, without slashes"
+                f"--model: got {shown(given)}, expected LABEL=NAME with a unique label of letters, digits and "
+                ".()+-_, without slashes"
             )
         seen.add(label)
         yield label, name

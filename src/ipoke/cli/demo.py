@@ -1,4 +1,4 @@
-"""The main job in one call: the bundled model pokes the bundled still."""
+"""The demo: poke the bundled still with the bundled model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ SAMPLES, SEED = 5, 0
 
 
 def run_demo(out: Path, progress: Callable[[int, int], None]) -> list[Path]:
-    """Write demo.webp, demo.mp4, demo.png, the session demo.json and its picture still.png into a folder.
+    """Write demo.webp, demo.mp4, demo.png (film strip), the session demo.json and its picture still.png to a folder.
 
     Raises:
         InputError: The folder cannot be written.

@@ -15,14 +15,14 @@ from ipoke.core.settings import load_recipe
 def scenes(
     *, out_dir: OutDir, clips: Count = 1000, size: Count = 64, seed: Seed = 0, workers: Few | None = None
 ) -> None:
-    """Simulate clips of plants and puppets: a prepared set.
+    """Simulate clips of plants and puppets, and write them as a prepared set.
 
     Args:
-        out_dir: Folder of the prepared set; repeating the command finishes or prolongs it.
-        clips: How many clips the set shall hold.
-        size: Side of the frames, px.
-        seed: Clip i depends on the seed and i alone.
-        workers: Processes; as many as there are cores if unset.
+        out_dir: Folder of the prepared set; the same command resumes, and a larger --clips extends the set.
+        clips: Number of clips in the set.
+        size: Side of the square frames, px.
+        seed: Seed; clip i depends on the seed and i alone.
+        workers: Number of processes; by default one per core.
     """
     from ipoke.scenes import write_scenes
 
@@ -48,22 +48,22 @@ def prepare(
     workers: Few | None = None,
     ray: str | None = None,
 ) -> None:
-    """Turn videos and folders of videos, or one of the paper's data sets, into a prepared set.
+    """Convert videos, or one of the paper's data sets, to a prepared set: clips, optical flow and a train/test split.
 
     Args:
-        videos: Video files (MP4, MKV, AVI, MOV, WebM, GIF), folders of them, folders of frames.
-        out_dir: Folder of the prepared set; repeating the command finishes an interrupted one.
-        size: Side of the frames, px.
-        frames: Frames of a clip after its first.
-        dataset: Take the one folder given for this data set as it is distributed, with the paper's split.
-        stride: Take every k-th frame; 1, or what the data set asks for, if unset.
-        resize: Crop the middle square, letterbox the whole frame between bars, or squeeze it to a square; crop, or what
-            the data set asks for, if unset.
-        optical_flow: Estimator of the displacements that pokes are read from.
-        test_fraction: Share of the videos to hold out; 0.1 if neither this nor --test-videos is given.
-        test_videos: Hold out the videos whose name matches this pattern.
-        workers: Processes; as many as there are cores if unset.
-        ray: Do the work on a Ray cluster: its address, auto for the one that this machine belongs to, or local.
+        videos: Video files (MP4, MKV, AVI, MOV, WebM, GIF), folders of them, or folders of frames.
+        out_dir: Folder of the prepared set; the same command resumes.
+        size: Side of the square frames, px.
+        frames: Number of frames of a clip after the first one.
+        dataset: Name of the data set that the one given folder holds, as distributed; its split is the paper's.
+        stride: Use every k-th frame; by default that of the data set, or 1.
+        resize: Crop the middle square, letterbox the whole frame, or squeeze it to a square; by default that of the
+            data set, or crop.
+        optical_flow: Estimator of the optical flow, from which training pokes are read.
+        test_fraction: Fraction of test videos, 0 to 1; 0.1 if neither this nor --test-videos is given.
+        test_videos: Glob pattern of the names of the test videos, such as "b*.mp4".
+        workers: Number of processes; by default one per core.
+        ray: Run on a Ray cluster: its address, auto for the cluster of this machine, or local.
     """
     from ipoke.data.prepare import prepare as prepare_videos
 
@@ -99,16 +99,16 @@ def train(
     device: str | None = None,
     threads: Few | None = None,
 ) -> None:
-    """Train all stages in turn; the same command goes on where it stopped.
+    """Train all stages in turn, and write a model; the same command resumes an interrupted run.
 
     Args:
         clips: A prepared set; its training split is used.
-        recipe: Name of a recipe that comes with ipoke (ipoke info lists them), or a TOML file.
-        out_dir: The run: settings, metrics, checkpoints, samples, model.safetensors.
+        recipe: Name of a bundled recipe (ipoke info lists them), or a TOML file.
+        out_dir: Folder of the run: settings, metrics, checkpoints, samples, model.safetensors.
         stage: Stop after this stage: autoencoder, image_encoder, poke_encoder or latent_flow.
-        settings: A recipe key to change, such as train.seed=1. May be given several times.
-        device: cpu or cuda; a GPU is used where there is one.
-        threads: Threads of tensor arithmetic; as many as PyTorch takes if unset.
+        settings: Override a recipe key, such as train.seed=1. Can be given several times.
+        device: cpu or cuda; by default cuda where available.
+        threads: Threads of PyTorch on the CPU; by default as many as PyTorch chooses.
     """
     resolved = load_recipe(recipe, settings or [])
 
@@ -127,7 +127,7 @@ def train(
                 data, resolved, out_dir, reporter=view, stage=stage, device=device_of(device), should_stop=should_stop
             )
         except TrainingStopped:
-            err.print(f"stopped; the checkpoint is written, repeat the command to go on ({out_dir})")
+            err.print(f"stopped; the checkpoint is written, repeat the command to resume ({out_dir})")
             raise SystemExit(130) from None
     out.print(f"wrote {model}")
 
@@ -144,16 +144,16 @@ def import_official(
     latent_flow: Path | None = None,
     ignore: Annotated[list[str] | None, Parameter(negative=())] = None,
 ) -> None:
-    """Make a run of a checkpoint that the paper's authors released; nothing in it is executed.
+    """Convert a checkpoint of the paper's authors to a run; no code in it is executed.
 
     Args:
-        checkpoint: A second-stage checkpoint: Lightning's .ckpt, or .safetensors with the same names.
-        out_dir: The run, which all commands then take as a model.
-        first_stage: A file of its own for the video autoencoder.
-        image_encoder: A file of its own for the encoder of the source frame.
-        poke_encoder: A file of its own for the encoder of the pokes.
-        latent_flow: A file of its own for the latent flow.
-        ignore: A module of the checkpoint that is not part of the model. May be given several times.
+        checkpoint: A second-stage checkpoint: .ckpt of Lightning, or .safetensors with the same tensor names.
+        out_dir: Folder of the run, which all commands accept as a model.
+        first_stage: Separate file of the video autoencoder.
+        image_encoder: Separate file of the encoder of the source frame.
+        poke_encoder: Separate file of the encoder of the pokes.
+        latent_flow: Separate file of the latent flow.
+        ignore: A module of the checkpoint that is not part of the model. Can be given several times.
     """
     from ipoke.exchange.official.import_official import import_official as make_run
     from ipoke.exchange.official.names import PARTS
@@ -172,12 +172,12 @@ def bench(
     size: Literal[64, 128] = 64,
     training: bool = False,
 ) -> None:
-    """Measure what sampling costs on this machine, beside a model of the paper's size computed as its code does.
+    """Benchmark sampling or training on this machine, against a model of the paper's size in plain PyTorch.
 
     Args:
-        json_file: File for all rows, ratios, the machine and its ceilings.
-        size: Side of the clips, px; at 64 the bundled model is measured, at 128 random weights of lean-128.
-        training: Measure training instead: clips per second of each stage, and of the data alone.
+        json_file: JSON file for all rows, ratios, the machine and its peak rates.
+        size: Side of the clips, px; 64 measures the bundled model, 128 the recipe lean-128 with random weights.
+        training: Benchmark training instead: clips per second of each stage, and of loading data.
     """
     from ipoke.evaluation.bench import sampling
     from ipoke.evaluation.bench import training as steps

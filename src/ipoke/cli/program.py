@@ -1,4 +1,4 @@
-"""A command run, and what goes wrong said in one line."""
+"""The entry point: run a command, and report errors in one line."""
 
 import contextlib
 import os
@@ -19,23 +19,23 @@ OLD_OPTIONS = {"--as-drawn": "--unguided"}
 
 
 def main() -> None:
-    """Run a command; a person's mistake is one line on standard error and exit code 2."""
+    """Run a command; a user's mistake is one line on standard error and exit status 2."""
     try:
         app([OLD_OPTIONS.get(word, word) for word in sys.argv[1:]], exit_on_error=False, print_error=False)
     except UnusedCliTokensError as error:
         left = " ".join(error.unused_tokens or [])
-        _refuse(f"got {shown(left)}, which nothing takes; give an option's name before each value")
+        _refuse(f"got {shown(left)}, expected no further arguments; put an option's name before each value")
     except InputError as error:
         _refuse(str(error))
     except CycloptsError as error:
         _refuse(" ".join(str(error).split()))
     except MemoryError:
-        _refuse("the memory of this machine does not suffice; ask for less at once, or smaller pictures")
+        _refuse("not enough memory; use fewer samples or smaller pictures")
     except KeyboardInterrupt:
-        err.print("stopped; nothing half-written was left, repeat the command to go on")
+        err.print("stopped; no incomplete file is left, repeat the command to resume")
         raise SystemExit(130) from None
     except OSError as error:
-        with contextlib.suppress(OSError):  # of a standard output that is no file
+        with contextlib.suppress(OSError):  # standard output may not be a file
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):
             raise SystemExit(1) from None

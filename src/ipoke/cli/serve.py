@@ -1,4 +1,4 @@
-"""The command that opens the studio."""
+"""The command ``ipoke serve``."""
 
 import contextlib
 import re
@@ -27,22 +27,22 @@ def serve(
     open_to_others: bool = False,
     token: str | None = None,
 ) -> None:
-    """Open the studio: a page on which pictures are poked, and its JSON API.
+    """Serve the studio: a web page to poke pictures, and its JSON API.
 
     Args:
         model: Bundled name, run directory or .safetensors file.
-        host: Address to listen at; any other than this machine's own needs --open-to-others.
-        port: Port to listen at; 0 takes one that is free.
-        open_to_others: Let other machines in. They need the token, which is part of the address that is printed.
-        token: The token, at least 16 characters; a new one if unset.
+        host: Address to listen at; an address that other machines reach needs --open-to-others.
+        port: Port to listen at; 0 picks a free one.
+        open_to_others: Accept other machines. They need the token, which is part of the printed address.
+        token: The token, 16 to 200 printable ASCII characters; by default a new random one.
     """
     is_local = host in LOCAL
     if not is_local and not open_to_others:
-        raise InputError(f"--host: got {host}, which other machines reach; add --open-to-others if that is meant")
+        raise InputError(f"--host: got {host}, which other machines reach; add --open-to-others to allow that")
     if token is not None and not re.fullmatch(r"[!-~]{16,200}", token):
         raise InputError(
-            f"--token: got {len(token)} characters, expected at least 16 and at most 200, all of them letters, digits "
-            "or signs of ASCII; leave it out for a new one"
+            f"--token: got {len(token)} characters, expected 16 to 200 letters, digits or signs of ASCII; "
+            "leave it out for a new token"
         )
     try:
         import uvicorn
@@ -65,9 +65,9 @@ def serve(
     listener = listen(host, port)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}/"
-    torch.set_num_threads(1)  # the networks of one drag are too small to share, and the page needs the other core
+    torch.set_num_threads(1)  # one drag is too little work for two threads, and the server needs the other core
     studio = Studio(load(model), model)
-    # The address of a visitor is that of the connection: whoever says to be another in a header is not believed.
+    # The address of a visitor is that of the connection; forwarding headers are not trusted.
     config = uvicorn.Config(
         make_app(studio, token),
         loop="asyncio",
@@ -84,17 +84,17 @@ def serve(
     out.print(f"the studio is open at {address}{f'#token={token}' if token else ''}")
     out.file.flush()
     if not can_limit_memory():
-        err.print("this system lets no process limit its memory: a file that a visitor sends may take all there is")
-    err.print("Ctrl-C closes it")
-    # The server ends by itself when it is told to; the signal that told it would end the process once more.
-    with contextlib.suppress(KeyboardInterrupt), until_told_again(signal.SIGTERM):
+        err.print("this system cannot limit the memory of a process: a file of a visitor may use all of it")
+    err.print("press Ctrl-C to stop it")
+    # uvicorn stops on a signal and then raises it again, which would end the process before the last line.
+    with contextlib.suppress(KeyboardInterrupt), ignoring_repeated(signal.SIGTERM):
         uvicorn.Server(config).run(sockets=[listener])
-    out.print("the studio is closed; nothing that visitors sent was kept")
+    out.print("the studio has stopped; nothing that visitors sent was kept")
 
 
 @contextlib.contextmanager
-def until_told_again(which: signal.Signals) -> Generator[None]:
-    """Let a signal that uvicorn hands on after it has closed pass by."""
+def ignoring_repeated(which: signal.Signals) -> Generator[None]:
+    """Ignore a signal that uvicorn raises again after it has stopped."""
     before = signal.signal(which, lambda *_: None)
     try:
         yield

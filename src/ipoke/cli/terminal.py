@@ -1,4 +1,4 @@
-"""The terminal: lines for people, progress bars on standard error, and Ctrl-C as a polite wish."""
+"""The terminal: lines of text, progress bars on standard error, and a graceful stop on Ctrl-C."""
 
 import signal
 import sys
@@ -23,17 +23,17 @@ from ipoke.core.errors import printable
 from ipoke.core.recipe import STAGES
 
 LINE_EVERY_S = 60.0
-"""Seconds between lines of progress where nobody watches."""
+"""Seconds between lines of progress where standard error is not a terminal."""
 
 
 class Lines(Console):
-    """A console for lines of text, in which names of files and what is in files cannot command the terminal."""
+    """A console for lines of text; control characters in file names and contents are escaped."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, soft_wrap=True, markup=False)
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print text with its control characters escaped, and what the stream's encoding lacks too."""
+        """Print text; escape control characters, and characters that the stream's encoding lacks."""
         super().print(*(self._shown(one) if isinstance(one, str) else one for one in objects), **options)
 
     def _shown(self, text: str) -> str:
@@ -41,19 +41,19 @@ class Lines(Console):
 
 
 out = Lines()
-"""Standard output: what a command has to say."""
+"""Standard output: the results of a command."""
 err = Lines(stderr=True)
-"""Standard error: progress, and what went wrong."""
+"""Standard error: progress and errors."""
 
 
 def is_watched() -> bool:
-    """Tell whether standard error is a terminal, where bars can move."""
+    """Tell whether standard error is a terminal, which can show bars."""
     return sys.stderr.isatty()
 
 
 @contextmanager
 def progress_bar(what: str) -> Generator[Callable[[int, int], None]]:
-    """Show a bar, with the time left, that the yielded function moves: (done, total)."""
+    """Show a progress bar; the yielded function updates it: (done, total)."""
     with _bars() as bars:
         task = bars.add_task(printable(what), total=None)
 
@@ -64,7 +64,7 @@ def progress_bar(what: str) -> Generator[Callable[[int, int], None]]:
 
 
 class TrainingView:
-    """A bar per training stage, with the time left and the losses; a line a minute where nobody watches."""
+    """A progress bar with losses per training stage; without a terminal, a line per minute."""
 
     def __init__(self) -> None:
         self._bars = _bars(TextColumn("{task.fields[figures]}", markup=False))
@@ -79,7 +79,7 @@ class TrainingView:
         self._bars.stop()
 
     def progress(self, stage: str, clips: int, total: int, figures: dict[str, float]) -> None:
-        """Move the stage's bar, or print a line."""
+        """Update the bar of a stage, or print a line."""
         shown = {name: value for name, value in figures.items() if not name.startswith("gradient_norm")}
         text = " ".join(f"{name} {value:.3g}" for name, value in shown.items())
         if stage not in self._tasks:
@@ -110,7 +110,7 @@ def _bars(*columns: TextColumn) -> Progress:
 
 @contextmanager
 def stop_requests() -> Generator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a wish that the yielded function tells of; the second one kills."""
+    """Let the yielded function report the first Ctrl-C or SIGTERM; the second one kills the process."""
     asked = False
 
     def ask(number: int, frame: FrameType | None) -> None:
@@ -119,7 +119,7 @@ def stop_requests() -> Generator[Callable[[], bool]]:
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
         asked = True
-        err.print("stopping after this step; Ctrl-C again kills")
+        err.print("stopping after this step; press Ctrl-C again to kill")
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
