@@ -101,7 +101,9 @@ def test_every_shipped_recipe_says_what_it_said():
 
 
 def test_its_settings_are_no_recipe_of_today():
-    with pytest.raises(InputError, match=r"pokes\.fixed_count was a key of version 0\.1; this version does not have it"):
+    with pytest.raises(
+        InputError, match=r"pokes\.fixed_count was a key of version 0\.1; this version does not have it"
+    ):
         load_recipe(str(FILES / "run" / "settings.toml"))
 
 

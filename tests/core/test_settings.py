@@ -8,6 +8,7 @@ from ipoke.core.recipe import Recipe
 from ipoke.core.runs import settings_toml
 from ipoke.core.sections import SpadeDecoderSettings
 from ipoke.core.settings import load_recipe, parse_recipe, recipe_names, suggestion
+from ipoke.core.unused import leaves, unused_keys
 
 
 def test_the_shipped_recipes_are_found():
@@ -170,3 +171,122 @@ def test_a_method_is_one_of_those_that_are_known():
     assert load_recipe("lean-64", ["method=cvae"]).method == "cvae"
     with pytest.raises(InputError, match=r"method: got 'vae'.*'ipoke', 'cvae'"):
         load_recipe("lean-64", ["method=vae"])
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "key", "only"),
+    [
+        ("tiny-64", ["train.latent_flow.decay=0.5"], "train.latent_flow.decay", "schedule = "),
+        ("plants-64", ["autoencoder_losses.motion=5.0"], "autoencoder_losses.motion", 'clip_decoder.kind = "warp"'),
+        ("lean-64", ["discriminators.window=first"], "discriminators.window", "discriminators"),
+        ("lean-64", ["autoencoder_losses.gradient_penalty=2.0"], "autoencoder_losses.gradient_penalty", "adversarial_"),
+        ("lean-64", ["train.poke_encoder.perceptual=true"], "train.poke_encoder.perceptual", "poke_encoder.error"),
+        ("plants-64", ["autoencoder_losses.frames_per_step=2"], "autoencoder_losses.frames_per_step", "rest"),
+        ("tiny-64", ["latent_flow.factor=3"], "latent_flow.factor", "two or more levels"),
+        ("tiny-64", ["method=cvae", "latent_flow.units=1"], "latent_flow.units", 'another method than "cvae"'),
+        ("tiny-64", ["method=cvae", "train.latent_flow.clips=8"], "train.latent_flow.clips", 'method = "ipoke"'),
+        (
+            "tiny-64",
+            ["method=sparse_warping", "clip_decoder.source_widths=[4]"],
+            "clip_decoder.source_widths",
+            "method",
+        ),
+        ("tiny-64", ["budget.hours=1", "train.sample_every_clips=8"], "train.sample_every_clips", "budget.hours"),
+        ("tiny-64", ["augment.colour_probability=0", "augment.hue=[0, 0.1]"], "augment.hue", "colour_probability"),
+    ],
+)
+def test_a_key_without_an_effect_is_refused_and_told_when_it_has_one(name, overrides, key, only):
+    with pytest.raises(InputError) as caught:
+        load_recipe(name, overrides)
+    assert f"{key} has no effect here, only " in str(caught.value)
+    assert only in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "meant"),
+    [
+        ("image_encoder.sees_pins=true", "known here: widths"),
+        ("train.latent_flow.perceptual_weights=x", "did you mean autoencoder_losses.perceptual_weights?"),
+        ("clip_decoder.source_widths=[4]", 'it is one of kind = "warp"'),
+        ("train.autoencoder.frames_per_step=2", "did you mean autoencoder_losses.frames_per_step?"),
+    ],
+)
+def test_a_key_in_the_wrong_table_is_refused_with_the_right_one(override, meant):
+    with pytest.raises(InputError) as caught:
+        load_recipe("plants-64", [override])
+    assert meant in str(caught.value)
+
+
+def test_what_is_inherited_and_loses_its_effect_is_dropped():
+    recipe = load_recipe("plants-64", ["train.autoencoder.schedule=cosine"])
+    assert "decay" not in recipe.table()["train"]["autoencoder"]
+    assert recipe.train.autoencoder.decay_clips == Recipe().train.autoencoder.decay_clips
+    assert load_recipe("lean-64", ["method=cvae"]).table().keys().isdisjoint({"latent_flow", "image_encoder"})
+
+
+def test_settings_list_the_keys_that_have_an_effect():
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        listed = set(dict(leaves(parse_recipe(tomllib.loads(settings_toml(recipe)), "text"))))
+        assert listed == set(dict(leaves(recipe)))
+        assert not unused_keys(recipe).keys() & written(recipe.table())
+
+
+def written(table, prefix=""):
+    keys = set()
+    for key, value in table.items():
+        keys |= written(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}"}
+    return keys
+
+
+def recipe_file(folder, name, text):
+    file = folder / f"{name}.toml"
+    file.write_text(text, encoding="utf-8")
+    return str(file)
+
+
+def test_a_recipe_says_what_differs_from_the_one_it_extends(tmp_path):
+    mine = recipe_file(tmp_path, "mine", 'extends = "lean-64"\nname = "mine"\n[train.autoencoder]\nclips = 100\n')
+    again = recipe_file(tmp_path, "again", 'extends = "mine.toml"\nname = "again"\n[train]\nseed = 3\n')
+    expected = load_recipe("lean-64", ["name=again", "train.autoencoder.clips=100", "train.seed=3"])
+    assert load_recipe(mine) == load_recipe("lean-64", ["name=mine", "train.autoencoder.clips=100"])
+    assert load_recipe(again) == expected
+    assert "extends" not in settings_toml(expected)
+    assert load_recipe("lean-128") == load_recipe(
+        "lean-64",
+        [
+            *("name=lean-128", "clip.size=128", "pokes.patch=9", "clip_decoder.detail_widths=[12]"),
+            *("train.autoencoder.clips=40_000", "train.image_encoder.clips=6_000", "train.poke_encoder.clips=16_000"),
+            *("train.poke_encoder.batch=16", "train.latent_flow.clips=40_000", "train.latent_flow.batch=16"),
+            *("train.latent_flow.warmup_clips=2_000", "train.checkpoint_every_clips=4_000"),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('extends = "mine.toml"', "extends: '.*mine.toml' in turn extends this recipe; remove one of the two keys"),
+        ('extends = "laen-64"', r"extends: recipe: got 'laen-64'.*did you mean lean-64\?"),
+        ('extends = "none.toml"', "extends: .*none.toml: no such file|extends: .*none.toml: cannot read this recipe"),
+        ("extends = 3", 'extends: got 3, expected a recipe such as "lean-64"'),
+        ('extends = "lean-64"\n[train.autoencoder]\ndecay = 0.5', "train.autoencoder.decay has no effect here"),
+        ('extends = "lean-64"\n[train]\nextends = "tiny-64"', r"unknown key train\.extends"),
+    ],
+)
+def test_what_cannot_be_extended_is_refused(tmp_path, text, said):
+    with pytest.raises(InputError, match=said) as caught:
+        load_recipe(recipe_file(tmp_path, "mine", text))
+    assert "mine.toml" in str(caught.value)
+
+
+def test_recipes_that_extend_each_other_in_a_circle_or_too_deeply_are_refused(tmp_path):
+    first = recipe_file(tmp_path, "first", 'extends = "second.toml"')
+    recipe_file(tmp_path, "second", 'extends = "first.toml"')
+    with pytest.raises(InputError, match="in turn extends this recipe"):
+        load_recipe(first)
+    for number in range(5):
+        recipe_file(tmp_path, f"deep{number}", f'extends = "deep{number + 1}.toml"' if number < 4 else "")
+    assert load_recipe(str(tmp_path / "deep1.toml")) == Recipe()
+    with pytest.raises(InputError, match="extends: got more than 4 recipes that extend one another"):
+        load_recipe(str(tmp_path / "deep0.toml"))

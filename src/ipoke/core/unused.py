@@ -47,13 +47,15 @@ def _predicts_motion(recipe: RecipeTables) -> bool:
     return recipe.clip_decoder.kind == "warp" and recipe.method != "sparse_warping"
 
 
-def _has_adversary(recipe: RecipeTables) -> bool:
+def has_adversary(recipe: RecipeTables) -> bool:
+    """Tell whether discriminators teach the autoencoder, or the baseline in its place."""
     losses = recipe.autoencoder_losses
     some = losses.adversarial_static > 0 or losses.adversarial_temporal > 0
     return recipe.method != "sparse_warping" and losses.adversarial_start < 1 and some
 
 
-def _has_image_adversary(recipe: RecipeTables) -> bool:
+def has_image_adversary(recipe: RecipeTables) -> bool:
+    """Tell whether a discriminator teaches the image encoder."""
     return _is_system(recipe) and recipe.train.image_encoder.adversarial_start < 1
 
 
@@ -104,18 +106,18 @@ RULES = (
         ),
         "where the autoencoder meets discriminators: adversarial_static or adversarial_temporal of autoencoder_losses "
         "above 0, adversarial_start below 1",
-        _has_adversary,
+        has_adversary,
     ),
     Rule(
         ("discriminators.static_widths", "discriminators.groups"),
         "where discriminators learn: autoencoder_losses.adversarial_start or train.image_encoder.adversarial_start "
         "below 1",
-        lambda recipe: _has_adversary(recipe) or _has_image_adversary(recipe),
+        lambda recipe: has_adversary(recipe) or has_image_adversary(recipe),
     ),
     Rule(
         ("autoencoder_losses.frames_per_step",),
         "while discriminators rest, with autoencoder_losses.adversarial_start above 0",
-        lambda recipe: not _has_adversary(recipe) or recipe.autoencoder_losses.adversarial_start > 0,
+        lambda recipe: not has_adversary(recipe) or recipe.autoencoder_losses.adversarial_start > 0,
     ),
     Rule(
         ("autoencoder_losses.perceptual_images",),

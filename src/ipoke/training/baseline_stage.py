@@ -24,7 +24,7 @@ class BaselineStage(ReconstructionStage):
     name = BASELINE_STAGE
 
     def __init__(self, baseline: Baseline, perceptual: Lpips | Vgg19Distance | None, device: torch.device) -> None:
-        super().__init__(baseline, baseline.recipe, perceptual, device, meets_critics=baseline.meets_critics)
+        super().__init__(baseline, baseline.recipe, perceptual, device)
         self.settings = self.settings.model_copy(update={"learning_rate": RATE * self.settings.learning_rate})
         self.baseline = baseline
         self.given = baseline.context - 1

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ipoke.core.pixels import frames_from_clip
 from ipoke.core.recipe import Recipe
+from ipoke.core.unused import has_adversary
 from ipoke.data.batches import Batch
 from ipoke.networks.autoencoder import losses
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
@@ -38,16 +39,10 @@ class ReconstructionStage(Stage):
         recipe: Recipe,
         perceptual: Lpips | Vgg19Distance | None,
         device: torch.device,
-        *,
-        meets_critics: bool = True,
     ) -> None:
         players: dict[str, nn.Module] = {self.name: learner}
         self.weights = recipe.autoencoder_losses
-        self.adversarial = (
-            meets_critics
-            and self.weights.adversarial_start < 1
-            and (self.weights.adversarial_static > 0 or self.weights.adversarial_temporal > 0)
-        )
+        self.adversarial = has_adversary(recipe)
         if self.adversarial:
             players |= {
                 "temporal": TemporalDiscriminator(recipe.discriminators).to(device),

@@ -12,14 +12,21 @@ def learning_rate(settings: StageSettings, clips: int) -> float:
     """Return the learning rate after ``clips`` clips: linear warm-up, then the schedule."""
     if clips < settings.warmup_clips:
         return settings.learning_rate * clips / settings.warmup_clips
-    remaining = 1 - (clips - settings.warmup_clips) / max(1, settings.clips - settings.warmup_clips)
-    factor = {
-        "constant": 1.0,
-        "linear": max(0.0, remaining),
-        "cosine": 0.5 - 0.5 * math.cos(math.pi * max(0.0, remaining)),
-        "exponential": settings.decay ** (clips // settings.decay_clips),
-    }[settings.schedule]
-    return settings.learning_rate * factor
+    return settings.learning_rate * _scheduled(settings, clips)
+
+
+def _scheduled(settings: StageSettings, clips: int) -> float:
+    """Give the schedule's factor, after the warm-up."""
+    remaining = max(0.0, 1 - (clips - settings.warmup_clips) / max(1, settings.clips - settings.warmup_clips))
+    match settings.schedule:
+        case "constant":
+            return 1.0
+        case "linear":
+            return remaining
+        case "cosine":
+            return 0.5 - 0.5 * math.cos(math.pi * remaining)
+        case "exponential":
+            return settings.decay ** (clips // settings.decay_clips)
 
 
 class WeightAverage:

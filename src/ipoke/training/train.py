@@ -11,6 +11,7 @@ from torch import nn
 from ipoke.core.errors import InputError
 from ipoke.core.recipe import Recipe, settings_key, stage_stream, stages_of
 from ipoke.core.runs import Run, outlined
+from ipoke.core.unused import has_adversary, has_image_adversary
 from ipoke.core.version import __version__
 from ipoke.data.balance import Objects
 from ipoke.data.batches import Batch, training_batches
@@ -222,7 +223,10 @@ def _check_networks(recipe: Recipe) -> None:
     """Build the networks without memory, and show discriminators a clip, before a run is begun with them."""
     where = f"recipe {recipe.name}"
     outline = outlined(lambda: PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe), where)
-    outlined(lambda: _discriminators(recipe), where)
+    if has_adversary(recipe):
+        outlined(lambda: _discriminators(recipe), where)
+    elif has_image_adversary(recipe):
+        outlined(lambda: StaticDiscriminator(recipe.discriminators, norm="group"), where)
     if recipe.train.start:
         fitting_weights(outline.state_dict(), recipe.train.start)
 

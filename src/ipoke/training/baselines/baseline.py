@@ -24,8 +24,6 @@ class Baseline(nn.Module, ABC):
     """True frames that sampling starts from: the still, or more."""
     is_stochastic = False
     shows_still = True
-    meets_critics = True
-    """Whether the discriminators teach it, where the recipe has them."""
     reads_tracks = False
     """Whether training needs the tracks of a clip, as the autoencoder does: to see them, or to be taught by them."""
 

@@ -28,8 +28,6 @@ class SparseWarping(Baseline):
     there are pokes; losses are the recipe's reconstruction terms alone.
     """
 
-    meets_critics = False
-
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         widths = (*recipe.clip_decoder.widths, *recipe.detail_widths)[::-1]
