@@ -241,6 +241,7 @@ def test_no_path_of_one_machine() -> None:
         for folder in ("src", "tests", "docs", ".ci")
         for ending in ("py", "toml", "md", "svg", "run")
         for file in (PROJECT / folder).rglob(f"*{ending}")
+        if file.is_file()
     ]
     texts += [*PROJECT.glob("*.md"), *PROJECT.glob("*.toml"), PROJECT / "Makefile"]
     assert [str(file) for file in texts if MACHINE_PATH.search(file.read_text(encoding="utf-8"))] == []

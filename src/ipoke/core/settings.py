@@ -93,37 +93,32 @@ def suggestion(word: str, known: list[str]) -> str:
     return f" (did you mean {near[0]}?)" if near else ""
 
 
-def _layers_of(name: str, above: tuple[str, ...] = ()) -> list[Layer]:
+def _layers_of(name: str) -> list[Layer]:
     """Give the tables of a recipe and of those that it extends, its own last.
-
-    Args:
-        name: Of the recipe, or its file.
-        above: The recipes that extend it, the nearest last.
 
     Raises:
         InputError: One cannot be read, or they extend each other without end.
     """
-    layer = _read(name)
-    base = layer.table.pop("extends", None)
-    if base is None:
-        return [layer]
-    if not isinstance(base, str):
-        raise InputError(f'{layer.where}: extends: got {shown(base)}, expected a recipe such as "lean-64"')
-    if base.endswith(".toml"):
-        base = str(Path(name).parent / base)
-    if any(_same(base, one) for one in (*above, name)):
-        raise InputError(
-            f"{layer.where}: extends: {shown(base)} in turn extends this recipe; remove one of the two keys"
-        )
-    if len(above) + 2 > DEEPEST:
-        raise InputError(
-            f"{layer.where}: extends: got more than {DEEPEST} recipes that extend one another; "
-            f"copy what {shown(base)} says into this one"
-        )
-    try:
-        return [*_layers_of(base, (*above, name)), layer]
-    except InputError as error:
-        raise InputError(f"{layer.where}: extends: {error}") from error
+    names, layers = [name], [_read(name)]
+    while (base := layers[-1].table.pop("extends", None)) is not None:
+        where = layers[-1].where
+        if not isinstance(base, str):
+            raise InputError(f'{where}: extends: got {shown(base)}, expected a recipe such as "lean-64"')
+        if base.endswith(".toml"):
+            base = str(Path(names[-1]).parent / base)
+        if any(_same(base, one) for one in names):
+            raise InputError(f"{where}: extends: {shown(base)} in turn extends this recipe; remove one of the two keys")
+        if len(names) == DEEPEST:
+            raise InputError(
+                f"{where}: extends: got more than {DEEPEST} recipes that extend one another; "
+                f"copy what {shown(base)} says into this one"
+            )
+        try:
+            layers.append(_read(base))
+        except InputError as error:
+            raise InputError(f"{where}: extends: {error}") from error
+        names.append(base)
+    return layers[::-1]
 
 
 def _same(first: str, second: str) -> bool:
