@@ -99,8 +99,8 @@ def test_the_prepared_warp_decoder_is_the_warp_decoder(threads, frames):
         torch.set_num_threads(before)
     assert wanted.motion is not None
     assert wanted.motion.abs().max() > 8
-    assert wanted.shown is not None
-    assert 0.05 < (wanted.shown < 0.5).float().mean() < 0.9
+    assert wanted.coverage is not None
+    assert 0.05 < (wanted.coverage < 0.5).float().mean() < 0.9
     plain_of_one = autoencoder.decode(z, source[:1].expand(3, -1, -1, -1), frames)
     for got, right in [*((one, wanted) for one in found), (of_one, plain_of_one)]:
         for name, mine, theirs in zip(got._fields, got, right, strict=True):

@@ -110,14 +110,14 @@ def gradient_is_finite_difference(bijection: Bijection, x: Tensor, cond: Tensor 
     torch.testing.assert_close(analytic, (values[0] - values[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
-def carried_gradient_is_that_of_the_inverse(bijection: Bijection, x: Tensor, cond: Tensor | None) -> None:
-    """A gradient carried forward is the one that differentiating the inverse gives, and the point is mapped as ever."""
+def the_vector_jacobian_product_is_that_of_the_inverse(bijection: Bijection, x: Tensor, cond: Tensor | None) -> None:
+    """The product computed going forward is that of differentiating the inverse, and the point is mapped."""
     gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(6), dtype=x.dtype)
-    y, carried = bijection.carry(x, cond, gradient)
+    y, product = bijection.inverse_vjp(x, cond, gradient)
     close(y, bijection(x, cond)[0])
     at = y.detach().requires_grad_()
     (expected,) = torch.autograd.grad(bijection.inverse(at, cond)[0], at, gradient)
-    close(carried, expected)
+    close(product, expected)
 
 
 def finite_and_invertible_far_out(bijection: Bijection, x: Tensor, cond: Tensor | None) -> None:

@@ -1,8 +1,8 @@
 """The inverse of a whole chain of bijections, prepared for sampling: what depends on weights alone is computed once.
 
-`Bijection.inverse` undoes layer after layer and keeps log-determinants and gradients in sight. Here weights are
-normalised, laid out and packed beforehand, and where there is a C compiler, a masked convolution is one compiled call
-and a coupling is three matrix products. The values are the same, up to rounding.
+`Bijection.inverse` undoes layer after layer, with log-determinants and gradients. Here weights are normalised, laid out
+and packed beforehand; where there is a C compiler, a masked convolution is one compiled call and a coupling is three
+matrix products. The values are the same, up to rounding.
 """
 
 import math
@@ -24,6 +24,12 @@ from ipoke.networks.bijections.masked_conv import MaskedConv
 from ipoke.networks.bijections.multiscale import LastChannels, Multiscale
 from ipoke.networks.bijections.permutation import Permutation
 
+WALKS = {"down": (0, SIDE, 1), "up": (SIDE * (SIDE - 1), -SIDE, 1), "right": (0, 1, SIDE), "left": (SIDE - 1, -1, SIDE)}
+"""First place of a walk, places to the next line, and places along a line; places are counted row by row."""
+FLOAT_BYTES = 4
+PACKED_FROM = 512
+"""Width from which the hidden matrix of a coupling is packed."""
+
 Step = Callable[[Float[Tensor, "b h w c"], Float[Tensor, "b k h w"], Float[Tensor, "bhw k"]], None]
 """Undo one layer in place, given the condition, and the condition activated, place after place."""
 
@@ -31,8 +37,11 @@ Step = Callable[[Float[Tensor, "b h w c"], Float[Tensor, "b k h w"], Float[Tenso
 class PreparedInverse:
     """The inverse of a bijection, prepared from its weights as they are now.
 
-    For sampling: on a CPU, without gradients, on 8 x 8 grids in float32. Couplings are computed in the precision of
-    their weights.
+    On a CPU, without gradients, on 8 x 8 grids in float32. Couplings are computed in the precision of their weights.
+    Threads take turns.
+
+    Args:
+        bijection: Of any layers that `ipoke.networks.bijections` has.
     """
 
     def __init__(self, bijection: Bijection) -> None:
@@ -164,11 +173,6 @@ class _UndoMaskedConv:
         self.functions.undo_masked_conv(at, x.shape[3], len(x), known.data_ptr(), stride, *self.fixed)
 
 
-WALKS = {"down": (0, SIDE, 1), "up": (SIDE * (SIDE - 1), -SIDE, 1), "right": (0, 1, SIDE), "left": (SIDE - 1, -1, SIDE)}
-"""First place of a walk, places to the next line, and places along a line; places are counted row by row."""
-FLOAT_BYTES = 4
-
-
 class _UndoRun:
     """Masked convolutions and what is between them, after one product for what the condition contributes to all."""
 
@@ -249,10 +253,6 @@ class _UndoCoupling:
     def _activated(self, hidden: Tensor) -> Tensor:
         self.elu(hidden.data_ptr(), hidden.numel())
         return hidden
-
-
-PACKED_FROM = 512
-"""Width from which the hidden matrix of a coupling is packed."""
 
 
 def _can_pack() -> bool:

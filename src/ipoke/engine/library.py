@@ -22,7 +22,7 @@ SECONDS = 120
 
 
 class Rules(ctypes.Structure):
-    """The constants by which move_frames() goes; their values are those of the modules that it stands in for."""
+    """The constants by which warp_frames() goes; their values are those of the modules that it stands in for."""
 
     _fields_ = tuple(
         (name, ctypes.c_float)
@@ -52,12 +52,12 @@ class Compiled(ctypes.CDLL):
                 *(pointer, pointer, real, real, pointer, pointer),
             ),
         }
-        types["move_scratch"] = (integer,)
-        types["move_frames"] = (long, integer, *[pointer] * 3, *[long] * 3, *[pointer] * 6, ctypes.POINTER(Rules))
+        types["warp_scratch"] = (integer,)
+        types["warp_frames"] = (long, integer, *[pointer] * 3, *[long] * 3, *[pointer] * 6, ctypes.POINTER(Rules))
         types["show_frame"] = (integer, integer, *[pointer] * 4, *[integer] * 4, pointer, pointer)
         for name, arguments in types.items():
             function = self[name]
-            function.argtypes, function.restype = arguments, long if name == "move_scratch" else None
+            function.argtypes, function.restype = arguments, long if name == "warp_scratch" else None
             setattr(self, name, function)
 
 

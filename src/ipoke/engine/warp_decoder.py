@@ -1,4 +1,4 @@
-"""The decoder that moves, for sampling: networks with channels last, and one compiled call for what follows them."""
+"""The warp decoder, prepared for sampling: networks with channels last, and one compiled call after them."""
 
 import copy
 import ctypes
@@ -12,6 +12,7 @@ from ipoke.engine.library import Compiled, Rules
 from ipoke.engine.ranges import in_ranges
 from ipoke.networks.autoencoder import fill, splat, warp_decoder
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
+from ipoke.networks.autoencoder.heads import CHANNELS
 from ipoke.networks.autoencoder.warp_decoder import WarpDecoder
 from ipoke.networks.nn.spade import Modulation
 
@@ -20,9 +21,12 @@ FRAMES_AT_ONCE = 10
 
 
 class PreparedWarpDecoder:
-    """A `WarpDecoder` from its weights as they are now, with networks in ``precision``; what follows is float32.
+    """A `WarpDecoder` from its weights as they are now, for sides that are powers of two.
 
-    For sampling on a CPU; sides are powers of two.
+    Args:
+        decoder: The decoder.
+        functions: Those of the C files.
+        precision: Of the networks; what follows them is float32.
     """
 
     def __init__(self, decoder: WarpDecoder, functions: Compiled, precision: torch.dtype) -> None:
@@ -63,32 +67,32 @@ class PreparedWarpDecoder:
         """Decode roll-out states into frames."""
         batch, frames, side = *states.shape[:2], source.shape[-1]
         features = self.source_features(source) if features is None else features
-        said = torch.empty(batch, frames, side, side, 8)
+        heads = torch.empty(batch, frames, side, side, CHANNELS)
         coarse = torch.empty(batch, frames, 3, side // 2, side // 2)
         for samples, times in _parts(batch, frames):
             own = [one.rows(samples) for one in features]
             given = states[samples, times].to(self._precision)
-            fine, wide = (part.unflatten(0, given.shape[:2]) for part in self._networks.say(given, own))
-            said[samples, times], coarse[samples, times] = fine.permute(0, 1, 3, 4, 2), wide
-        return self._show(said, coarse, source)
+            fine, wide = (part.unflatten(0, given.shape[:2]) for part in self._networks.predict(given, own))
+            heads[samples, times], coarse[samples, times] = fine.permute(0, 1, 3, 4, 2), wide
+        return self._compose(heads, coarse, source)
 
-    def _show(
-        self, said: Float[Tensor, "b t s s 8"], coarse: Float[Tensor, "b t 3 s2 s2"], source: Float[Tensor, "b 3 s s"]
+    def _compose(
+        self, heads: Float[Tensor, "b t s s 8"], coarse: Float[Tensor, "b t 3 s2 s2"], source: Float[Tensor, "b 3 s s"]
     ) -> DecodedFrames:
-        batch, frames, side = said.shape[:3]
+        batch, frames, side = heads.shape[:3]
         source = source if source[0].is_contiguous() else source.contiguous()
         parts = [source.new_empty(batch, frames, channels, side, side) for channels in (3, 3, 2, 2, 1)]
-        size = self._functions.move_scratch(side)
+        size = self._functions.warp_scratch(side)
 
-        def show(first: int, count: int) -> None:
+        def warp(first: int, count: int) -> None:
             scratch = torch.empty(size)
-            self._functions.move_frames(
-                *(count, side, said.data_ptr(), coarse.data_ptr(), source.data_ptr(), frames, source.stride(0), first),
+            self._functions.warp_frames(
+                *(count, side, heads.data_ptr(), coarse.data_ptr(), source.data_ptr(), frames, source.stride(0), first),
                 *(part.data_ptr() for part in parts),
                 *(scratch.data_ptr(), ctypes.byref(self._rules)),
             )
 
-        in_ranges(batch * frames, show)
+        in_ranges(batch * frames, warp)
         return DecodedFrames(*parts)
 
 

@@ -108,7 +108,7 @@ class LatentFlow(nn.Module):
         """Whether weights are kept in 16 bits: then the map is good to two or three digits."""
         return any(parameter.dtype == torch.bfloat16 for parameter in self.parameters())
 
-    def gradient_at(
+    def inverse_vjp(
         self, z: Float[Tensor, "1 c h w"], cond: Float[Tensor, "1 k h w"], gradients: Tensor, tolerance: float = 0.0
     ) -> Float[Tensor, "m c h w"]:
         r"""Turn gradients with respect to a latent into those with respect to its residual, several at once.
@@ -119,13 +119,11 @@ class LatentFlow(nn.Module):
             z: The latent.
             cond: Its condition.
             gradients: With respect to the latent, (m, c, h, w).
-            tolerance: As of `Bijection.carry`.
+            tolerance: As of `Bijection.inverse_vjp`.
         """
         self.check_ready("latent", z)
-        count = len(gradients)
-        return self.bijection.carry(z.expand(count, -1, -1, -1), cond.expand(count, -1, -1, -1), gradients, tolerance)[
-            1
-        ]
+        of_each = (x.expand(len(gradients), -1, -1, -1) for x in (z, cond))
+        return self.bijection.inverse_vjp(*of_each, gradients, tolerance)[1]
 
     def log_prob(self, z: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]) -> Float[Tensor, " b"]:
         r"""Give log p(z | x0, c) in nats, with the constant :math:`-\frac{D}{2} \log 2\pi`.

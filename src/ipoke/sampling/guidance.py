@@ -72,7 +72,7 @@ def jacobian_at_mode(
     with torch.enable_grad():
         copies = z.expand(numbers, -1, -1, -1).clone().requires_grad_()
         (gradients,) = torch.autograd.grad(motion_of(copies).diagonal().sum(), copies)
-    return latent_flow.gradient_at(z, cond, gradients, GRADIENT_TOLERANCE).flatten(1)
+    return latent_flow.inverse_vjp(z, cond, gradients, GRADIENT_TOLERANCE).flatten(1)
 
 
 @torch.no_grad()

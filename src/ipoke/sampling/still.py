@@ -89,8 +89,8 @@ class Still:
         """Turn decoded clips into frames of the picture's own size; frame 0 is the picture."""
         top, left, height, width = self._window()
         functions = compiled() if self.shown_side >= self.size else None
-        if functions is not None and decoded.origin is not None and decoded.shown is not None:
-            return self._composed_by(functions, decoded.origin, decoded.shown, decoded.paint)
+        if functions is not None and decoded.backward_flow is not None and decoded.coverage is not None:
+            return self._composed_by(functions, decoded.backward_flow, decoded.coverage, decoded.paint)
         clips = []
         for sample in range(len(decoded.clip)):
             clip = self._composed(decoded, sample)
@@ -106,32 +106,32 @@ class Still:
     def _composed(self, decoded: DecodedFrames, sample: int) -> Float[Tensor, "t 3 s2 s2"]:
         """Enlarge one clip, moving the picture's own pixels where the decoder says so."""
         side = self.shown_side
-        if decoded.origin is None or decoded.shown is None:
+        if decoded.backward_flow is None or decoded.coverage is None:
             return _enlarge(decoded.clip[sample], side)
-        origin = _enlarge(decoded.origin[sample], side) * (side / self.size)
-        moved = warp(self._shown.expand(len(origin), -1, -1, -1), origin)
-        return torch.lerp(_enlarge(decoded.paint[sample], side), moved, _enlarge(decoded.shown[sample], side))
+        backward_flow = _enlarge(decoded.backward_flow[sample], side) * (side / self.size)
+        warped = warp(self._shown.expand(len(backward_flow), -1, -1, -1), backward_flow)
+        return torch.lerp(_enlarge(decoded.paint[sample], side), warped, _enlarge(decoded.coverage[sample], side))
 
     def _composed_by(
         self,
         functions: Compiled,
-        origin: Float[Tensor, "n t 2 s s"],
-        shown: Float[Tensor, "n t 1 s s"],
+        backward_flow: Float[Tensor, "n t 2 s s"],
+        coverage: Float[Tensor, "n t 1 s s"],
         paint: Float[Tensor, "n t 3 s s"],
     ) -> UInt8[np.ndarray, "n t2 h w 3"]:
         """Do the same for all clips in compiled code, for the picture's window alone."""
-        samples, frames = origin.shape[:2]
+        samples, frames = backward_flow.shape[:2]
         top, left, height, width = self._window()
         composed = np.empty((samples, 1 + frames, height, width, 3), np.uint8)
         composed[:, 0] = frames_from_clip(self._shown)[0, top : top + height, left : left + width]
         packed = F.pad(self._shown[0].permute(1, 2, 0), (0, 1)).contiguous()
-        said = [part.float().flatten(0, 1).contiguous() for part in (origin, shown, paint)]
+        planes = [part.float().flatten(0, 1).contiguous() for part in (backward_flow, coverage, paint)]
 
         def show(first: int, count: int) -> None:
             scratch = torch.empty(8 * self.size)
             for frame in range(first, first + count):
                 functions.show_frame(
-                    *(self.size, self.shown_side, packed.data_ptr(), *(part[frame].data_ptr() for part in said)),
+                    *(self.size, self.shown_side, packed.data_ptr(), *(part[frame].data_ptr() for part in planes)),
                     *(top, left, height, width),
                     *(composed[frame // frames, 1 + frame % frames].ctypes.data, scratch.data_ptr()),
                 )

@@ -19,7 +19,7 @@ from ipoke.networks.autoencoder.discriminators import StaticDiscriminator, Tempo
 from ipoke.networks.autoencoder.generated import Generated
 from ipoke.networks.autoencoder.lpips import Lpips
 from ipoke.networks.autoencoder.perceptual import Vgg19Distance
-from ipoke.networks.autoencoder.splat import seen_from_later
+from ipoke.networks.autoencoder.splat import flow_from_later_frame
 from ipoke.training.stage import Moment, Move, Stage
 
 
@@ -119,7 +119,7 @@ class ReconstructionStage(Stage):
             fields = torch.cat([batch.tracks[:, chosen[:-1]], fields], 1)
         if self.given:
             track = batch.tracks[:, self.given - 1, None].expand_as(fields)
-            later = seen_from_later(fields.flatten(0, 1), track.flatten(0, 1))
+            later = flow_from_later_frame(fields.flatten(0, 1), track.flatten(0, 1))
             fields = later.unflatten(0, fields.shape[:2])
         return fields
 

@@ -12,6 +12,7 @@ from ipoke.engine.engine import CpuEngine
 from ipoke.engine.library import find_compiler
 from ipoke.networks.autoencoder import detail
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
+from ipoke.networks.autoencoder.heads import Heads
 from ipoke.networks.autoencoder.warp_decoder import WarpDecoder
 from ipoke.sampling.model import PokeModel
 from tiny import tiny_model, tiny_recipe
@@ -70,7 +71,7 @@ def test_networks_that_see_something_else_are_caught(name, monkeypatch):
         the_networks_see_what_they_saw_at_half_the_size()
 
 
-def what_is_said_is_said_at_twice_the_side() -> None:
+def what_is_predicted_is_predicted_at_twice_the_side() -> None:
     """Compare what a large decoder that has learned nothing says with what the small one does."""
     small, large = tiny_model().autoencoder.decoder, large_model().autoencoder.decoder
     assert isinstance(small, WarpDecoder)
@@ -79,24 +80,24 @@ def what_is_said_is_said_at_twice_the_side() -> None:
         noise(2, FRAMES, CHANNELS, 8, 8, seed=2),
         noise(2, 3, 64, 64),
     )
-    said, coarse = small.say(states, small.source_features(source))
-    finer, motion = large.say(states, large.source_features(enlarged(source)))
-    moves = F.interpolate(coarse, scale_factor=2, mode="bilinear") + said[:, 3:6]
+    heads, coarse = small.predict(states, small.source_features(source))
+    finer, motion = large.predict(states, large.source_features(enlarged(source)))
+    moves = F.interpolate(coarse, scale_factor=2, mode="bilinear") + Heads.split(heads).motion
     torch.testing.assert_close(motion, torch.cat([2 * moves[:, :2], moves[:, 2:]], 1), atol=1e-4, rtol=1e-4)
-    assert finer[:, 3:6].abs().max() == 0
-    for part in (slice(0, 3), slice(6, 8)):
-        wanted = F.interpolate(said[:, part], scale_factor=2, mode="bilinear")
-        torch.testing.assert_close(finer[:, part], wanted, atol=1e-4, rtol=1e-4)
+    assert Heads.split(finer).motion.abs().max() == 0
+    for part in ("retouch", "visibility", "foreground"):
+        wanted = F.interpolate(getattr(Heads.split(heads), part), scale_factor=2, mode="bilinear")
+        torch.testing.assert_close(getattr(Heads.split(finer), part), wanted, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_said_is_said_at_twice_the_side():
-    what_is_said_is_said_at_twice_the_side()
+def test_what_is_predicted_is_predicted_at_twice_the_side():
+    what_is_predicted_is_predicted_at_twice_the_side()
 
 
 def test_pixels_that_are_counted_as_the_larger_ones_are_caught(monkeypatch):
     monkeypatch.setattr(detail, "PIXELS", 1)
     with pytest.raises(AssertionError):
-        what_is_said_is_said_at_twice_the_side()
+        what_is_predicted_is_predicted_at_twice_the_side()
 
 
 @pytest.mark.skipif(find_compiler() is None, reason="no C compiler on this machine")

@@ -156,7 +156,7 @@ def test_the_decoder_doubles_from_the_latent_grid_to_the_clip(size):
     ("size", "widths", "source_widths"),
     [(64, (32, 24, 16, 8), (20, 12, 10, 6)), (128, (32, 24, 16, 8, 4), (20, 12, 10, 6, 3))],
 )
-def test_the_moving_decoder_meets_the_source_at_every_side_from_the_latent_grid_on(size, widths, source_widths):
+def test_the_warp_decoder_meets_the_source_at_every_side_from_the_latent_grid_on(size, widths, source_widths):
     decoder = WarpDecoderSettings(widths=widths, source_widths=source_widths)
     recipe = paper_recipe(size, 32).model_copy(update={"clip_decoder": decoder})
     with torch.device("meta"):
@@ -166,7 +166,7 @@ def test_the_moving_decoder_meets_the_source_at_every_side_from_the_latent_grid_
         decoded = autoencoder.decoder(torch.empty(2, 10, 32, 8, 8), source)
     sides = [8, 16, 32, 64, 128][: len(widths)]
     assert scales == [(2, width, side, side) for width, side in zip(widths, sides, strict=True)]
-    channels = {"clip": 3, "paint": 3, "motion": 2, "origin": 2, "shown": 1, "along": 1}
+    channels = {"clip": 3, "paint": 3, "motion": 2, "backward_flow": 2, "coverage": 1}
     for name, part in decoded._asdict().items():
         assert part is not None
         assert part.shape == (2, 10, channels[name], size, size)

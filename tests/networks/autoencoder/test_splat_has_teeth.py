@@ -9,7 +9,7 @@ from torch.autograd.gradcheck import GradcheckError
 
 from ipoke.data.optical_flow import warp
 from ipoke.networks.autoencoder import splat
-from ipoke.networks.autoencoder.splat import GAP, LARGEST_MISS, SMALLEST_MISS, arrival, origins
+from ipoke.networks.autoencoder.splat import GAP, LARGEST_MISS, SMALLEST_MISS, find_coverage, forward_splat
 
 HEIGHT, WIDTH = 14, 18
 LARGEST_ORDER = 10.0
@@ -226,7 +226,7 @@ LAWS_OF_ORIGINS = (
 
 @pytest.mark.parametrize("law", LAWS_OF_ORIGINS)
 def test_origins_obey(law):
-    law(origins)
+    law(forward_splat)
 
 
 def where_nothing_moves_only_the_place_itself_is_true(tell):
@@ -251,7 +251,7 @@ def what_comes_from_outside_is_not_true(tell):
 def a_shift_of_the_whole_picture_arrives(tell):
     for dx, dy in ((5.0, -2.0), (-4.0, 6.0), (1.25, -0.4), (-0.3, 4.8)):
         motion = constant(dx, dy)
-        told = tell(motion, origins(motion, level(motion)))[0, 0]
+        told = tell(motion, forward_splat(motion, level(motion)))[0, 0]
         x, y = (from_the_middle() - motion).abs()[0]
         assert (told[(x < WIDTH / 2) & (y < HEIGHT / 2)] == 1).all()
         assert not told[(x > WIDTH / 2 + 2.5) | (y > HEIGHT / 2 + 2.5)].any()
@@ -260,7 +260,7 @@ def a_shift_of_the_whole_picture_arrives(tell):
 def a_smooth_motion_arrives_everywhere_inside(tell):
     for matrix in ([[0.06, -0.09], [0.05, -0.04]], [[-0.3, -0.7], [0.7, -0.3]], [[0.4, 0.0], [0.0, 0.4]]):
         motion, exact = linear(matrix, [1.3, -0.7], from_the_middle(40, 56))
-        for origin in (origins(motion, level(motion)), exact):
+        for origin in (forward_splat(motion, level(motion)), exact):
             assert (tell(motion, origin)[..., 12:-12, 12:-12] == 1).all()
 
 
@@ -269,14 +269,18 @@ def a_part_that_went_away_is_seen_once(tell):
         ((5.0, 0.0), (-4.0, 2.0), (-6.5, 2.0), (3.3, -3.7), (0.4, 5.0)), (1, 2, 3)
     ):
         motion, order, free, arrives = part_before_ground(dx, dy, width)
-        told = tell(motion, origins(motion, order))
+        told = tell(motion, forward_splat(motion, order))
         assert not told[..., 5:10, 8 : 8 + width].any()
         assert (told[..., free | arrives] == 1).all()
 
 
 def it_agrees_with_pixels_asked_one_by_one(tell):
     motion = random(2, 2, 8, 11, seed=9, scale=0.8)
-    for origin in (origins(motion, random(2, 1, 8, 11, seed=10)), random(2, 2, 8, 11, seed=11, scale=0.8), 9 * motion):
+    for origin in (
+        forward_splat(motion, random(2, 1, 8, 11, seed=10)),
+        random(2, 2, 8, 11, seed=11, scale=0.8),
+        9 * motion,
+    ):
         told = tell(motion, origin)
         assert (told == 0).any()
         assert (told > 0).any()
@@ -307,20 +311,20 @@ LAWS_OF_ARRIVAL = (
 
 
 @pytest.mark.parametrize("law", LAWS_OF_ARRIVAL)
-def test_arrival_obeys(law):
-    law(arrival)
+def test_coverage_obeys(law):
+    law(find_coverage)
 
 
 def sign_flipped(motion, order):
-    return -origins(motion, order)
+    return -forward_splat(motion, order)
 
 
 def axes_swapped(motion, order):
-    return origins(motion.flip(1), order).flip(1)
+    return forward_splat(motion.flip(1), order).flip(1)
 
 
 def answers_axes_swapped(motion, order):
-    return origins(motion, order).flip(1)
+    return forward_splat(motion, order).flip(1)
 
 
 def only_negated(motion, order):
@@ -328,46 +332,46 @@ def only_negated(motion, order):
 
 
 def order_reversed(motion, order):
-    return origins(motion, -order)
+    return forward_splat(motion, -order)
 
 
 def order_ignored(motion, order):
-    return origins(motion, torch.zeros_like(order))
+    return forward_splat(motion, torch.zeros_like(order))
 
 
 def order_not_learned(motion, order):
-    return origins(motion, order.detach()) + 0 * order
+    return forward_splat(motion, order.detach()) + 0 * order
 
 
 def caught_at_the_border(motion, order):
     height, width = motion.shape[-2:]
     middle = from_the_middle(height, width).to(motion.dtype)
     rim = torch.tensor([(width - 1) / 2, (height - 1) / 2]).view(1, 2, 1, 1)
-    return origins((middle + motion).clamp(-rim, rim) - middle, order)
+    return forward_splat((middle + motion).clamp(-rim, rim) - middle, order)
 
 
 def rounded_to_whole_pixels(motion, order):
-    return origins(motion.round(), order)
+    return forward_splat(motion.round(), order)
 
 
 def bent_by_what_arrives_beside(motion, order):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splat, "GAP", math.inf)
-        return origins(motion, order)
+        return forward_splat(motion, order)
 
 
 def gaps_left_open(motion, order):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(splat, "GAP_WEIGHT", 0.0)
-        return origins(motion, order)
+        return forward_splat(motion, order)
 
 
 def averaged_over_the_batch(motion, order):
-    return origins(motion.mean(0, keepdim=True).expand_as(motion), order)
+    return forward_splat(motion.mean(0, keepdim=True).expand_as(motion), order)
 
 
 def everything_is_true(motion, origin):
-    return torch.ones_like(arrival(motion, origin))
+    return torch.ones_like(find_coverage(motion, origin))
 
 
 def asked_in_place(motion, origin):
@@ -387,7 +391,7 @@ def asked_with_axes_swapped(motion, origin):
 
 
 def all_or_nothing(motion, origin):
-    return arrival(motion, origin).round()
+    return find_coverage(motion, origin).round()
 
 
 def only_along_x(motion, origin):
@@ -395,11 +399,11 @@ def only_along_x(motion, origin):
 
 
 def learned_from(motion, origin):
-    return arrival(motion, origin) + 0 * origin[:, :1]
+    return find_coverage(motion, origin) + 0 * origin[:, :1]
 
 
 def asked_of_the_first_picture(motion, origin):
-    return arrival(motion[:1].expand_as(motion), origin)
+    return find_coverage(motion[:1].expand_as(motion), origin)
 
 
 def told(difference):
@@ -457,4 +461,4 @@ def test_the_defect_is_caught(defect, law):
 def test_gradients_through_the_shares_would_have_no_bound(monkeypatch):
     monkeypatch.setattr(torch.Tensor, "detach", lambda tensor: tensor)
     with pytest.raises(AssertionError):
-        no_pixel_pulls_at_more_origins_than_lie_around_it(origins)
+        no_pixel_pulls_at_more_origins_than_lie_around_it(forward_splat)

@@ -84,7 +84,7 @@ POINTWISE = [
     laws.log_det_is_slogdet,
     laws.batch_independence,
     laws.gradient_is_finite_difference,
-    laws.carried_gradient_is_that_of_the_inverse,
+    laws.the_vector_jacobian_product_is_that_of_the_inverse,
     laws.finite_and_invertible_far_out,
     laws.evaluation_leaves_state,
     laws.shape_errors_name_the_axis,

@@ -61,7 +61,7 @@ LAWS: dict[str, Callable[[], None]] = {
     "batch": pointwise(laws.batch_independence),
     "condition": pointwise(laws.each_layer_heeds_its_condition),
     "gradient": pointwise(laws.gradient_is_finite_difference),
-    "carried gradient": pointwise(laws.carried_gradient_is_that_of_the_inverse),
+    "carried gradient": pointwise(laws.the_vector_jacobian_product_is_that_of_the_inverse),
     "far out": pointwise(laws.finite_and_invertible_far_out),
     "state": pointwise(laws.evaluation_leaves_state),
     "mass, one pixel": lambda: laws.total_mass_is_one_by_quadrature(Draws(conditional(1, 2)), condition(1)),
@@ -167,22 +167,22 @@ def actnorm_initialises_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ActNorm, "forward", forward)
 
 
-def carry_forgets_the_lines_before(patch: pytest.MonkeyPatch) -> None:
+def vjp_forgets_the_lines_before(patch: pytest.MonkeyPatch) -> None:
     right = masked_conv.F.conv_transpose2d
     patch.setattr(masked_conv.F, "conv_transpose2d", lambda x, weight: 0 * right(x, weight))
 
 
-def carry_forgets_what_decides(patch: pytest.MonkeyPatch) -> None:
-    right = AffineCoupling.carry
+def vjp_forgets_what_decides(patch: pytest.MonkeyPatch) -> None:
+    right = AffineCoupling.inverse_vjp
 
-    def carry(
+    def inverse_vjp(
         self: AffineCoupling, x: Tensor, cond: Tensor | None, gradient: Tensor, tolerance: float = 0.0
     ) -> tuple[Tensor, Tensor]:
-        y, carried = right(self, x, cond, gradient, tolerance)
-        carried[:, self.kept] = gradient[:, self.kept]
-        return y, carried
+        y, product = right(self, x, cond, gradient, tolerance)
+        product[:, self.kept] = gradient[:, self.kept]
+        return y, product
 
-    patch.setattr(AffineCoupling, "carry", carry)
+    patch.setattr(AffineCoupling, "inverse_vjp", inverse_vjp)
 
 
 MUTANTS = {
@@ -199,8 +199,8 @@ MUTANTS = {
     "mask sees its own row": Mutant(mask_sees_its_own_row, "Jacobian"),
     "constant forgotten": Mutant(constant_forgotten, "mass, one pixel"),
     "temperature left on": Mutant(temperature_left_on, "moments"),
-    "a carried gradient stops at the first term": Mutant(carry_forgets_the_lines_before, "carried gradient"),
-    "a carried gradient leaves out what decides": Mutant(carry_forgets_what_decides, "carried gradient"),
+    "a carried gradient stops at the first term": Mutant(vjp_forgets_the_lines_before, "carried gradient"),
+    "a carried gradient leaves out what decides": Mutant(vjp_forgets_what_decides, "carried gradient"),
     "scale unbounded": Mutant(scale_unbounded, "far out"),
     "ActNorm initialises again": Mutant(actnorm_initialises_again, "state"),
 }

@@ -57,7 +57,7 @@ def _with_clip(counts: Operations) -> Operations:
 def _networks(decoder: nn.Module, states: torch.Tensor, x0: torch.Tensor, modulations: list[Modulation]) -> None:
     """Run a decoder's networks; what follows those that move has no products."""
     if isinstance(decoder, WarpDecoder):
-        decoder.say(states, modulations)
+        decoder.predict(states, modulations)
     else:
         decoder(states, x0, modulations)
 

@@ -1,10 +1,11 @@
-"""One doubling beyond what the networks see: motion is said at half the side, and ends where the full one says."""
+"""One doubling beyond the size that the networks see: coarse motion, with edges from the finer source."""
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipoke.networks.autoencoder.heads import CHANNELS, Heads
 from ipoke.networks.nn.residual import PlainResidualBlock
 from ipoke.networks.nn.spade import Modulation
 
@@ -12,7 +13,7 @@ PIXELS = 2
 """Of the finer side, per pixel of the other."""
 
 
-def detail_look(width: int) -> nn.Sequential:
+def detail_features(width: int) -> nn.Sequential:
     """Make the network that turns a source, (b, 3, s, s), into scale and shift of a detail's features."""
     return nn.Sequential(
         nn.Conv2d(3, width, 3, padding=1),
@@ -24,34 +25,35 @@ def detail_look(width: int) -> nn.Sequential:
 
 
 class Detail(nn.Module):
-    """Double what a decoder says of each pixel, and correct it by what the finer source shows.
+    """Double a warp decoder's predictions, and correct them by what the finer source shows.
 
-    At the start nothing is corrected: a decoder of half the size says all, at twice the side. Differs from the
-    original, whose networks see all that they show.
+    At the start nothing is corrected: the predictions are those of a decoder of half the size, at twice the side.
+    Differs from the original, whose networks see the size that they paint.
     """
 
     def __init__(self, inputs: int, width: int) -> None:
         super().__init__()
         self.enter = nn.Conv2d(inputs, width, 3, padding=1)
-        self.last = nn.Conv2d(width, 8, 3, padding=1)
+        self.last = nn.Conv2d(width, CHANNELS, 3, padding=1)
         for parameter in self.last.parameters():
             nn.init.zeros_(parameter)
 
     def forward(
         self,
         features: Float[Tensor, "bt k s2 s2"],
-        said: Float[Tensor, "bt 8 s2 s2"],
+        heads: Float[Tensor, "bt 8 s2 s2"],
         coarse: Float[Tensor, "bt 3 s4 s4"],
         modulation: Modulation,
     ) -> tuple[Float[Tensor, "bt k2 s s"], Float[Tensor, "bt 8 s s"], Float[Tensor, "bt 3 s2 s2"]]:
-        """Give features, what is said and coarse motion, as `WarpDecoder.say` does, of twice the side.
+        """Give features, heads and coarse motion, as `WarpDecoder.predict`, at twice the side.
 
-        All motion that was said, px, becomes coarse, in the smaller pixels.
+        All motion that was predicted, px, becomes coarse motion, in the smaller pixels.
         """
-        moves = doubled(coarse) + said[:, 3:6]
-        coarse = torch.cat([PIXELS * moves[:, :2], moves[:, 2:]], 1)
+        parts = Heads.split(heads)
+        motion = doubled(coarse) + parts.motion
+        coarse = torch.cat([PIXELS * motion[:, :2], motion[:, 2:]], 1)
         features = F.silu(modulated(self.enter(doubled(features)), modulation))
-        others = torch.cat([said[:, :3], torch.zeros_like(moves), said[:, 6:]], 1)
+        others = parts._replace(motion=torch.zeros_like(motion)).cat()
         return features, doubled(others) + self.last(features).float(), coarse
 
 

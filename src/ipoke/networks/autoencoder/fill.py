@@ -1,15 +1,20 @@
-"""Fill what is not known of a picture from what is known around it."""
+"""Fill the unknown pixels of a picture from known ones around them."""
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+LEAST_WEIGHT = 0.05
+"""Weight of the coarser level at each pixel."""
+TINY = 1e-12
+"""Below this weight nothing is known."""
+
 
 def filled(picture: Float[Tensor, "n c h w"], weight: Float[Tensor, "n 1 h w"]) -> Float[Tensor, "n c h w"]:
     """Replace pixels of small weight by averages of those around them, as wide as needed.
 
-    Push-pull (Gortler et al. 1996): weighted means at 1/2, 1/4, ... of the side, then down again, each level taking as
-    much from the coarser one as it lacks itself.
+    Push-pull (Gortler et al. 1996): weighted means at 1/2, 1/4, ... of the side, then down again; each level takes from
+    the coarser one as much weight as it lacks.
 
     Args:
         picture: Any channels; where the weight is 0 the values do not matter, but must be finite.
@@ -28,9 +33,3 @@ def filled(picture: Float[Tensor, "n c h w"], weight: Float[Tensor, "n 1 h w"]) 
         coarser = F.interpolate(result, total.shape[-2:], mode="bilinear")
         result = (total + LEAST_WEIGHT * coarser) / (known + LEAST_WEIGHT)
     return result
-
-
-LEAST_WEIGHT = 0.05
-"""Weight of the coarser level at each pixel."""
-TINY = 1e-12
-"""Below this weight nothing is known."""

@@ -8,12 +8,24 @@ from ipoke.networks.bijections.bijection import Bijection, Transformed
 
 
 class ActNorm(Bijection):
-    """Scale and shift each channel: y = exp(l) x + b.
+    r"""Scale and shift each channel by learned numbers.
+
+    .. math:: y = e^{l} x + b, \quad \log|\det| = h \, w \sum_c l_c
 
     `initialise` sets l and b so that the batch it is given leaves with mean 0 and standard deviation 1 per channel,
     once; the buffer ``initialised`` is saved with the weights, so that loading counts as having been initialised.
 
-    Differs from the original: it initialised itself on the first call of any kind, evaluation and sampling included.
+    Source: Kingma and Dhariwal 2018, "Glow", Sec. 3.1. Differs from the original, which initialised
+    itself on the first call of any kind, evaluation and sampling included.
+
+    >>> import torch
+    >>> layer = ActNorm(2)
+    >>> y = layer.initialise(3 + 2 * torch.randn(16, 2, 8, 8))
+    >>> [round(abs(float(number)), 3) for number in (y.mean(), y.std(correction=0))]
+    [0.0, 1.0]
+
+    Args:
+        channels: Channels of the input.
     """
 
     initialised: Tensor

@@ -1,9 +1,4 @@
-"""The contract of every layer of the latent flow.
-
-A bijection maps a latent to a residual of the same shape, given a condition on the same grid, and knows the
-log-determinant of its Jacobian. ``forward`` is the normalising direction (data to noise), ``inverse`` the generating
-one. The paper writes the generating direction as tau.
-"""
+"""The contract of every layer of the latent flow."""
 
 from abc import ABC, abstractmethod
 from typing import TypeAlias
@@ -22,11 +17,28 @@ def working_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
 
 
 class Bijection(nn.Module, ABC):
-    """An invertible map of ``b c h w`` tensors with a log-determinant, given a condition.
+    r"""An invertible map between tensors of one shape, given a condition on the same grid, with its log-determinant.
 
-    ``cond_channels`` is the number of condition channels that the map depends on; None declares that it depends on
-    none, and then whatever condition it is given is left unread. Values and log-determinants are computed in float32
-    or float64, also under autocast; only convolutions inside a layer may run in lower precision.
+    .. math:: y = f(x \mid c), \quad \log \left| \det \partial y / \partial x \right|
+
+    ``forward`` is the normalising direction, from latents to residuals; ``inverse`` is the generating one, which the
+    paper writes as :math:`\tau`. Paper: Sec. 3.2, Eq. 4 to 6.
+
+    To implement a bijection, write
+
+    - ``forward`` and ``inverse``. Both begin with ``x = self.checked(x, cond)``, which checks shapes and gives float32
+      or float64, also under autocast; only convolutions inside may run in lower precision, see `working_dtype`. Both
+      return the tensor and the log-determinant of the call that was made, nats, one per sample. ``inverse`` leaves its
+      argument as it is.
+    - ``inverse_vjp``, if there is a faster way than to differentiate ``inverse``; the default does that.
+    - ``initialise``, if parameters start from data; the default only maps forward.
+
+    Then add a case to ``tests/networks/bijections/test_bijections.py``: every law there must hold of it.
+
+    Args:
+        channels: Channels of the tensors.
+        cond_channels: Condition channels that the map depends on. None declares that it depends on none; then the
+            condition, if there is one, is not read.
     """
 
     def __init__(self, channels: int, cond_channels: int | None = None) -> None:
@@ -50,32 +62,35 @@ class Bijection(nn.Module, ABC):
             ValueError: A shape is wrong; the message names the axis and both numbers.
         """
 
-    def carry(
+    def inverse_vjp(
         self,
         x: Float[Tensor, "b c h w"],
         cond: Float[Tensor, "b k h w"] | None,
         gradient: Float[Tensor, "b c h w"],
         tolerance: float = 0.0,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-        r"""Map forward, and carry the gradient of something with respect to x along to that with respect to y.
+        r"""Map forward, and turn a gradient with respect to x into that with respect to y.
 
         .. math:: g_y = (\partial y / \partial x)^{-\top} g_x
 
-        So the gradient of the inverse costs a walk forward, which unlike the inverse of masked convolutions takes no
-        step per line.
+        That is the vector-Jacobian product of the inverse, at the cost of one pass forward: other than the inverse of a
+        masked convolution, it takes no step per line.
 
         Args:
             x: Where the gradient was taken.
             cond: The condition.
             gradient: With respect to x.
-            tolerance: What iterations may leave undone, as a share of the largest gradient; 0 leaves nothing.
+            tolerance: At which change, as a share of the largest gradient, iterations stop; 0 for the exact result.
+
+        Returns:
+            y, and the gradient with respect to it.
         """
         with torch.no_grad():
             y = self(x, cond)[0]
         with torch.enable_grad():
             at = y.detach().requires_grad_()
-            (carried,) = torch.autograd.grad(self.inverse(at, cond)[0], at, gradient)
-        return y, carried
+            (of_y,) = torch.autograd.grad(self.inverse(at, cond)[0], at, gradient)
+        return y, of_y
 
     def initialise(
         self, x: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"] | None = None

@@ -15,7 +15,25 @@ from ipoke.networks.bijections.permutation import Permutation
 
 
 class Chain(Bijection):
-    """Apply bijections in turn; each gets the same condition, and log-determinants add up."""
+    r"""Apply bijections in turn; each gets the same condition, and log-determinants add up.
+
+    .. math:: y = (f_n \circ \dots \circ f_1)(x), \quad \log|\det| = \sum_i \log|\det \partial f_i|
+
+    >>> import torch
+    >>> from ipoke.networks.bijections.permutation import Permutation
+    >>> chain = Chain([ActNorm(4), Permutation(4)])
+    >>> x = torch.randn(2, 4, 8, 8)
+    >>> y, log_det = chain(x)
+    >>> x_again, log_det_back = chain.inverse(y)
+    >>> torch.allclose(x, x_again), (log_det + log_det_back).tolist()
+    (True, [0.0, 0.0])
+
+    Args:
+        layers: At least one, all of the same number of channels.
+
+    Raises:
+        ValueError: There is no layer, or two of them expect other channels or other conditions.
+    """
 
     def __init__(self, layers: Sequence[Bijection]) -> None:
         if not layers:
@@ -49,16 +67,16 @@ class Chain(Bijection):
         return y, log_det
 
     @torch.no_grad()
-    def carry(
+    def inverse_vjp(
         self,
         x: Float[Tensor, "b c h w"],
         cond: Float[Tensor, "b k h w"] | None,
         gradient: Float[Tensor, "b c h w"],
         tolerance: float = 0.0,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-        """Carry through the layers first to last."""
+        """Apply that of each layer, first to last."""
         for layer in self.ordered():
-            x, gradient = layer.carry(x, cond, gradient, tolerance)
+            x, gradient = layer.inverse_vjp(x, cond, gradient, tolerance)
         return x, gradient
 
     def initialise(
@@ -89,7 +107,10 @@ def masked_unit(
     logit_bound: float | None = None,
     seen_bound: float | None = None,
 ) -> Chain:
-    """Masked convolutions that look down, up, right and left, an `ActNorm` after each pair."""
+    """Masked convolutions that walk down, up, right and left, with an `ActNorm` after each pair.
+
+    Paper: Sec. 3.2. Source: Ma et al. 2019, "MaCow: Masked convolutional generative flow". Arguments as `MaskedConv`.
+    """
     return Chain(
         [
             MaskedConv(channels, "down", width, cond_channels, logit_bound, seen_bound),
@@ -113,7 +134,18 @@ def masked_step(
     logit_bound: float | None = None,
     seen_bound: float | None = None,
 ) -> Chain:
-    """One step: two half steps of units and couplings, the first over channel halves, the second over even and odd."""
+    """One step: two half steps of units and couplings, the first over channel halves, the second over even and odd.
+
+    Args:
+        channels: Channels of the input.
+        units: Masked units in each half step.
+        masked_width: Hidden channels of masked convolutions, as a multiple of ``channels``.
+        coupling_width: Hidden channels of couplings.
+        cond_channels: Condition channels that masked convolutions see.
+        coupling_cond_channels: Condition channels that couplings see; None in the original.
+        logit_bound: See `ipoke.networks.bijections.affine.bounded`.
+        seen_bound: See `ipoke.networks.bijections.affine.seen`.
+    """
     layers: list[Bijection] = []
     for half in ("halves", "alternating"):
         layers.append(ActNorm(channels))

@@ -23,12 +23,28 @@ PADDING = {"down": (1, 1, 2, -1), "up": (1, 1, -1, 2), "right": (2, -1, 1, 1), "
 
 
 class MaskedConv(Bijection):
-    """Scale and shift each element given the two lines before it: y = s x + t.
+    r"""Scale and shift each element by amounts that a network computes from the two lines before it.
 
-    The network is a convolution of 2x3 (rows) or 3x2 (columns), to which the condition is concatenated, ELU, and a
-    1x1 convolution. Each element sees its neighbours in the two lines before its own, and the condition at its place.
+    .. math::
+        y_{ij} = s_{ij} \, x_{ij} + t_{ij}, \quad (t, a)_{ij} = \mathrm{net}(x_{i-2:i-1,\,j-1:j+1}, c_{ij}), \quad
+        s = 2 \sigma(a)
 
-    Paper: Sec. 3.2. Differs from the paper, like the original: the condition enters after the first convolution.
+    The Jacobian is triangular in the order of lines, so its log-determinant is the sum of log s. The network is a
+    convolution of 2x3 (rows) or 3x2 (columns), to which the condition is concatenated, ELU, and a 1x1 convolution. Each
+    element sees its neighbours in the two lines before its own, and the condition at its place.
+
+    Paper: Sec. 3.2. Source: Ma et al. 2019, "MaCow: Masked convolutional generative flow". Differs from the paper,
+    like the original: the condition enters after the first convolution.
+
+    >>> import torch
+    >>> layer = MaskedConv(4, "down", width=2)
+    >>> _ = torch.nn.init.normal_(layer.project.gain)
+    >>> x = torch.randn(1, 4, 8, 8)
+    >>> y, _ = layer(x)
+    >>> [torch.allclose(y[:, :, line], x[:, :, line]) for line in (0, 1)]  # the first line has none before it
+    [True, False]
+    >>> torch.allclose(layer.inverse(y)[0], x, atol=1e-4)
+    True
 
     Args:
         channels: Channels of the input.
@@ -96,16 +112,19 @@ class MaskedConv(Bijection):
         return self._from_lines(torch.stack(solved), y), -log_scales.sum(dim=(0, 2))
 
     @torch.no_grad()
-    def carry(
+    def inverse_vjp(
         self,
         x: Float[Tensor, "b c h w"],
         cond: Float[Tensor, "b k h w"] | None,
         gradient: Float[Tensor, "b c h w"],
         tolerance: float = 0.0,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-        r"""Solve (diag(s) + N)^T g_y = g_x, where N, what the network makes of lines before, is nilpotent.
+        r"""Solve the transposed Jacobian by fixed-point iteration.
 
-        .. math:: g_y = s^{-1} (g_x - N^\top g_y), \quad \text{iterated}
+        .. math:: (\mathrm{diag}(s) + N)^\top g_y = g_x, \quad g_y \leftarrow s^{-1} (g_x - N^\top g_y)
+
+        N, the derivative of the network with respect to lines before, is strictly triangular, so the iteration is exact
+        after as many steps as there are lines, less one.
         """
         x = self.checked(x, cond)
         hidden = self._hidden(x, cond)
@@ -120,15 +139,15 @@ class MaskedConv(Bijection):
         mix = self.project.weight()[:, : self.conv.out_channels].to(x.dtype)
         kernel, back = self.conv.weight.to(x.dtype), [-side for side in PADDING[self.sweep]]
         sees = 1.0 if self.seen_bound is None else (x.abs() <= self.seen_bound).to(x.dtype)
-        start = carried = gradient / scale
+        start = of_y = gradient / scale
         lines = x.shape[2] if self.sweep in ("down", "up") else x.shape[3]
         for _ in range(lines - 1):
-            of_hidden = F.conv_transpose2d(torch.cat([carried, carried * of_logit], dim=1), mix) * slope
+            of_hidden = F.conv_transpose2d(torch.cat([of_y, of_y * of_logit], dim=1), mix) * slope
             of_lines = F.pad(F.conv_transpose2d(of_hidden, kernel), back) * sees
-            before, carried = carried, start - of_lines / scale
-            if tolerance and (carried - before).abs().amax() <= tolerance * carried.abs().amax():
+            before, of_y = of_y, start - of_lines / scale
+            if tolerance and (of_y - before).abs().amax() <= tolerance * of_y.abs().amax():
                 break
-        return x * scale + shift, carried
+        return x * scale + shift, of_y
 
     def _to_lines(self, x: Tensor) -> Float[Tensor, "lines b_across c"]:
         """Lay the grid out line after line, in the order of the walk."""

@@ -16,7 +16,12 @@ from ipoke.networks.bijections.permutation import Permutation
 
 
 class LastChannels(Bijection):
-    """Apply a bijection to the last channels of a wider tensor and leave the others as they are."""
+    """Apply a bijection to the last channels of a wider tensor and leave the others as they are.
+
+    Args:
+        channels: Channels of the wider tensor.
+        inner: The bijection; its ``channels`` says how many are the last ones.
+    """
 
     def __init__(self, channels: int, inner: Bijection) -> None:
         super().__init__(channels, inner.cond_channels)
@@ -37,16 +42,16 @@ class LastChannels(Bijection):
         return torch.cat([others, last], dim=1), log_det
 
     @torch.no_grad()
-    def carry(
+    def inverse_vjp(
         self,
         x: Float[Tensor, "b c h w"],
         cond: Float[Tensor, "b k h w"] | None,
         gradient: Float[Tensor, "b c h w"],
         tolerance: float = 0.0,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-        """Carry through the last channels."""
+        """Apply that of the inner bijection to the last channels."""
         (others, last), (of_others, of_last) = self._split(x), self._split(gradient)
-        last, of_last = self.inner.carry(last, cond, of_last, tolerance)
+        last, of_last = self.inner.inverse_vjp(last, cond, of_last, tolerance)
         return torch.cat([others, last], dim=1), torch.cat([of_others, of_last], dim=1)
 
     def initialise(
@@ -61,9 +66,23 @@ class LastChannels(Bijection):
 
 
 class Multiscale(Bijection):
-    """Run levels of falling width; after each, the channels that the next has no room for are done.
+    r"""Run levels of falling width; after each level, the channels that the next does not take are done.
 
-    The result is the last level's channels followed by what each level let go, the last level's share first.
+    .. math:: (x_1, d_1) = f_1(x), \quad (x_2, d_2) = f_2(x_1), \quad \dots, \quad y = (x_n, d_n, \dots, d_1)
+
+    Source: Dinh et al. 2017, "Density estimation using Real NVP", Sec. 3.6, without its squeezing.
+
+    >>> from ipoke.networks.bijections.permutation import Permutation
+    >>> levels = Multiscale([Permutation(6), Permutation(4)], last_channels=2)
+    >>> levels.widths
+    [6, 4, 2]
+
+    Args:
+        levels: Each takes fewer channels than the one before.
+        last_channels: Channels that the last level leaves for the first place of the result.
+
+    Raises:
+        ValueError: The numbers of channels do not fall.
     """
 
     def __init__(self, levels: Sequence[Bijection], last_channels: int) -> None:
@@ -101,17 +120,17 @@ class Multiscale(Bijection):
         return y, log_det
 
     @torch.no_grad()
-    def carry(
+    def inverse_vjp(
         self,
         x: Float[Tensor, "b c h w"],
         cond: Float[Tensor, "b k h w"] | None,
         gradient: Float[Tensor, "b c h w"],
         tolerance: float = 0.0,
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, "b c h w"]]:
-        """Carry through the levels first to last."""
+        """Apply that of each level, first to last."""
         done: list[tuple[Tensor, Tensor]] = []
         for level, keep in zip(self.ordered(), self.widths[1:], strict=True):
-            x, gradient = level.carry(x, cond, gradient, tolerance)
+            x, gradient = level.inverse_vjp(x, cond, gradient, tolerance)
             done.append((x[:, keep:], gradient[:, keep:]))
             x, gradient = x[:, :keep], gradient[:, :keep]
         values, gradients = zip((x, gradient), *reversed(done), strict=True)

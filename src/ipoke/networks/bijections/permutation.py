@@ -8,7 +8,19 @@ from ipoke.networks.bijections.bijection import Bijection, Transformed
 
 
 class Permutation(Bijection):
-    """Reorder the channels: channel i of the output is channel ``order[i]`` of the input; volume is kept."""
+    r"""Reorder the channels by a fixed random permutation, which is a buffer and saved with the weights.
+
+    .. math:: y_i = x_{\pi(i)}, \quad \log|\det| = 0
+
+    >>> import torch
+    >>> layer = Permutation(3)
+    >>> _ = layer.order.copy_(torch.tensor([2, 0, 1]))
+    >>> layer(torch.tensor([10.0, 20.0, 30.0]).view(1, 3, 1, 1))[0].flatten().tolist()
+    [30.0, 10.0, 20.0]
+
+    Args:
+        channels: Channels of the input.
+    """
 
     order: Tensor
 

@@ -7,8 +7,11 @@ from torch import Tensor, nn
 
 
 class WeightNormConv2d(nn.Module):
-    """Size-keeping convolution with weight ``gain * direction / |direction|`` per output channel, zero at the start.
+    r"""Size-keeping convolution whose filters are stored as direction v and length g, per output channel.
 
+    .. math:: w = g \, v / \|v\|
+
+    Source: Salimans and Kingma 2016, "Weight normalization". The output is zero at the start.
     Differs from the original: gain and bias are zero from construction. The original set both from its first batch,
     with a target scale of zero, which gives zero for every batch.
     """

@@ -61,16 +61,16 @@ class SparseWarping(Baseline):
         shares = torch.tensor([(index + 1) / self.frames for index in chosen], device=source.device)
         hint = poke_map[:, None] * shares[:, None, None, None]
         known = torch.cat([poked_places(poke_map), source], 1)[:, None].expand(-1, len(chosen), -1, -1, -1)
-        said = self._say(torch.cat([hint, known], 2).flatten(0, 1)).float()
-        displacement, trust, colour = said.split([2, 1, 3], 1)
-        moved = warp(source[:, None].expand(-1, len(chosen), -1, -1, -1).flatten(0, 1), displacement)
-        shown, paint = trust.sigmoid(), colour.tanh()
-        parts = (torch.lerp(paint, moved, shown), paint, displacement, shown)
-        clip, paint, origin, shown = (part.unflatten(0, (len(source), len(chosen))) for part in parts)
-        return DecodedFrames(clip, paint, None, origin, shown)
+        predicted = self._estimate(torch.cat([hint, known], 2).flatten(0, 1)).float()
+        displacement, trust, colour = predicted.split([2, 1, 3], 1)
+        warped = warp(source[:, None].expand(-1, len(chosen), -1, -1, -1).flatten(0, 1), displacement)
+        coverage, paint = trust.sigmoid(), colour.tanh()
+        parts = (torch.lerp(paint, warped, coverage), paint, displacement, coverage)
+        clip, paint, backward_flow, coverage = (part.unflatten(0, (len(source), len(chosen))) for part in parts)
+        return DecodedFrames(clip, paint, None, backward_flow, coverage)
 
-    def _say(self, x: Float[Tensor, "n 6 s s"]) -> Float[Tensor, "n 6 s s"]:
-        """Say where each pixel comes from, px, how far to trust it, and what to paint: down to 8 x 8 and up again."""
+    def _estimate(self, x: Float[Tensor, "n 6 s s"]) -> Float[Tensor, "n 6 s s"]:
+        """Predict where each pixel comes from, px, how far to trust it, and what to paint; down to 8 x 8 and up."""
         x = F.silu(self.look(x))
         finer = []
         for narrow in self.narrow:

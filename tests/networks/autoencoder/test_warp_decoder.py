@@ -26,7 +26,7 @@ def known(x):
 def test_it_begins_by_showing_the_source_as_it_is():
     z, source = inputs()
     decoded = untrained("warp").decode(z, source, 4)
-    assert known(decoded.shown).mean() > 0.8
+    assert known(decoded.coverage).mean() > 0.8
     assert not known(decoded.motion).any()
     assert (decoded.clip - source[:, None]).abs().mean() < 0.02
 
@@ -53,7 +53,7 @@ def test_a_motion_says_where_pixels_go():
     decoded = held(3.0, -2.0, SHOW).decode(z, source, 1)
     torch.testing.assert_close(decoded.clip[:, 0, :, 1:-4, 5:-1], source[:, :, 3:-2, 2:-4], atol=1e-4, rtol=0)
     assert known(decoded.motion)[0, 0, :, 5, 7].tolist() == [3.0, -2.0]
-    torch.testing.assert_close(known(decoded.origin)[0, 0, :, 15, 17], torch.tensor([-3.0, 2.0]))
+    torch.testing.assert_close(known(decoded.backward_flow)[0, 0, :, 15, 17], torch.tensor([-3.0, 2.0]))
 
 
 def test_what_came_to_light_is_painted():
@@ -113,8 +113,8 @@ def test_motion_differs_between_frames_and_clips():
     assert (motion[:, 0] - motion[:, 2]).abs().max() > 0.001
 
 
-def said(maps):
-    """Make a decoder whose last layer says these maps of every frame, whatever the latent."""
+def predicting(maps):
+    """Make a decoder whose last layer predicts these maps for every frame, whatever the latent."""
     autoencoder = untrained("warp")
     last: Any = autoencoder.decoder.last
     last.forward = lambda x: maps.expand(len(x), -1, -1, -1)
@@ -126,16 +126,16 @@ def square_before_ground(dx, dy, order):
     maps = torch.zeros(1, 8, 64, 64)
     maps[:, 6], maps[:, 7] = SHOW, ALONG
     maps[0, 3:6, 24:40, 8:24] = torch.tensor([dx, dy, order]).view(3, 1, 1)
-    return said(maps)
+    return predicting(maps)
 
 
 def test_a_learned_order_lets_what_moves_pass_behind():
     z, source = inputs(batch=1)
     inside = (slice(20, 32), slice(34, 44))
-    origin = known(square_before_ground(24.0, -6.0, 0.0).decode(z, source, 1).origin)[0, 0]
+    origin = known(square_before_ground(24.0, -6.0, 0.0).decode(z, source, 1).backward_flow)[0, 0]
     assert (origin[(0, *inside)] + 24).abs().max() < 0.02
     assert (origin[(1, *inside)] - 6).abs().max() < 0.02
-    behind = known(square_before_ground(24.0, -6.0, -100.0).decode(z, source, 1).origin)[0, 0]
+    behind = known(square_before_ground(24.0, -6.0, -100.0).decode(z, source, 1).backward_flow)[0, 0]
     assert behind[(slice(None), *inside)].abs().max() < 0.02
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ipoke.networks.autoencoder.splat import STEEP, STEEPEST, wholeness
+from ipoke.networks.autoencoder.splat import STEEP, STEEPEST, continuity_mask
 
 SIDE = 20
 
@@ -86,8 +86,8 @@ LAWS = (
 
 @pytest.mark.parametrize("times", range(2))
 @pytest.mark.parametrize("law", LAWS)
-def test_wholeness_obeys(law, times):
-    law(lambda motion: wholeness(turned(motion, times)).rot90(-times, (2, 3)))
+def test_continuity_mask_obeys(law, times):
+    law(lambda motion: continuity_mask(turned(motion, times)).rot90(-times, (2, 3)))
 
 
 def whatever_changes(motion):
@@ -96,11 +96,11 @@ def whatever_changes(motion):
 
 
 def ridges_too(motion):
-    return torch.minimum(wholeness(motion), wholeness(motion.cumsum(3).abs().cumsum(3)))
+    return torch.minimum(continuity_mask(motion), continuity_mask(motion.cumsum(3).abs().cumsum(3)))
 
 
 def rows_only(motion):
-    return wholeness(motion.mean(2, keepdim=True).expand_as(motion))
+    return continuity_mask(motion.mean(2, keepdim=True).expand_as(motion))
 
 
 def always(motion):
@@ -116,7 +116,7 @@ def always(motion):
         (rows_only, all_directions_are_alike),
         (always, a_slope_between_two_motions_belongs_to_nothing),
         (always, between_steep_and_steepest_it_falls_evenly),
-        (lambda motion: wholeness(5 * motion), what_bends_gently_is_whole),
+        (lambda motion: continuity_mask(5 * motion), what_bends_gently_is_whole),
     ],
 )
 def test_the_defect_is_caught(defect, law):

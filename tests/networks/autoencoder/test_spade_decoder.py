@@ -10,5 +10,5 @@ def test_every_pixel_is_painted():
     decoded = autoencoder.decode(z, source, 3)
     assert torch.equal(decoded.clip, decoded.paint)
     assert decoded.motion is None
-    assert decoded.origin is None
-    assert decoded.shown is None
+    assert decoded.backward_flow is None
+    assert decoded.coverage is None
