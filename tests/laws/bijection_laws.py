@@ -15,6 +15,7 @@ import torch
 from scipy import stats
 from torch import Tensor, nn
 
+from checked_shapes import unchecked
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.bijection import Bijection
 
@@ -177,6 +178,7 @@ def initialises_exactly_once(build: Callable[[], Bijection], x: Tensor, cond: Te
             assert torch.equal(expected[name], value), name
 
 
+@unchecked()
 def shape_errors_name_the_axis(bijection: Bijection, x: Tensor, cond: Tensor | None) -> None:
     """A wrong shape is refused with the axis, what was got and what was expected."""
     channels = x.shape[1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from checked_shapes import unchecked
 from ipoke.core.errors import InputError
 from ipoke.core.pixels import clip_from_frames
 from ipoke.core.runs import read_tensors, write_tensors
@@ -142,6 +143,7 @@ def test_pokes_change_what_happens():
         ({"image": IMAGE[..., 0]}, "image: got uint8 of shape"),
     ],
 )
+@unchecked()
 def test_what_cannot_be_done_is_refused(asked, said):
     with pytest.raises(InputError, match=said):
         poked(**asked)

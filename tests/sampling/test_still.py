@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from checked_shapes import unchecked
 from ipoke.core.errors import InputError
 from ipoke.core.pixels import clip_from_frames
 from ipoke.data.poke import Poke
@@ -154,6 +155,7 @@ def test_pokes_that_are_not_finite_are_refused(numbers):
         np.zeros((1, 40, 40, 3), np.uint8),
     ],
 )
+@unchecked()
 def test_what_is_no_picture_is_refused(image):
     with pytest.raises(InputError, match=r"expected uint8 \(height, width, 3\) of at least 8 px"):
         Still(image, 64)

@@ -130,7 +130,7 @@ class ClipSet:
         source, segment = self._segments[place]
         return ClipPlace(source, segment, start=i - (self._ends[place - 1] if place else 0))
 
-    def objects(self) -> dict[str, Int64[np.ndarray, " n"]]:
+    def objects(self) -> dict[str, Int64[np.ndarray, " _"]]:
         """Give the numbers of the clips of each object, in the order of their names.
 
         Raises:

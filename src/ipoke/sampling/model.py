@@ -325,7 +325,7 @@ def bundled_models() -> list[str]:
     return sorted(file.stem for file in BUNDLED.glob("*.safetensors"))
 
 
-def bundled_stills() -> dict[str, UInt8[np.ndarray, "h w 3"]]:
+def bundled_stills() -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
     """Return the pictures that come with the package, by name, `bundled_still` first.
 
     They are scenes that no model was trained on: `ipoke.scenes.scene.draw_scene` at 256 px draws ``cat`` as puppet

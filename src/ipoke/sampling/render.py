@@ -113,7 +113,7 @@ def side_by_side(panels: Sequence[UInt8[np.ndarray, "h w 3"]], columns: int) -> 
     return _joined(rows, axis=0)
 
 
-def _joined(parts: list[UInt8[np.ndarray, "h w 3"]], axis: int) -> UInt8[np.ndarray, "h w 3"]:
+def _joined(parts: list[UInt8[np.ndarray, "h w 3"]], axis: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     """Set pictures side by side (axis 1) or below each other (axis 0) with a narrow gap."""
     shape = list(parts[0].shape)
     shape[axis] = _gap(shape[axis])

@@ -35,7 +35,7 @@ class Saved(NamedTuple):
     """A session embedded in a file, not validated yet, and its pictures by the names of their fields."""
 
     session: dict[str, Any]
-    pictures: dict[str, UInt8[np.ndarray, "h w 3"]]
+    pictures: dict[str, UInt8[np.ndarray, "_ _ 3"]]
 
 
 class Decoder:

@@ -64,7 +64,7 @@ class Pictures:
 
     def __init__(
         self,
-        bundled: dict[str, UInt8[np.ndarray, "h w 3"]],
+        bundled: dict[str, UInt8[np.ndarray, "_ _ 3"]],
         limits: Limits = LIMITS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

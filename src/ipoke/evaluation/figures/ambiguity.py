@@ -101,7 +101,7 @@ def choose_measure(clips: ClipSet) -> ErrorMeasure:
     lpips = load_lpips(folder, "squeeze")
 
     @torch.no_grad()
-    def by_lpips(drawn: UInt8[np.ndarray, "n t s s 3"], true: UInt8[np.ndarray, "t s s 3"], _: int) -> Errors:
+    def by_lpips(drawn: UInt8[np.ndarray, "n t2 s s 3"], true: UInt8[np.ndarray, "t2 s s 3"], _: int) -> Errors:
         target = lpips.embed(clip_from_frames(true[1:]))
         distances = [lpips.distance(lpips.embed(clip_from_frames(clip[1:])), target) for clip in drawn]
         return torch.stack(distances).double().numpy()
@@ -109,13 +109,13 @@ def choose_measure(clips: ClipSet) -> ErrorMeasure:
     return ErrorMeasure("LPIPS, SqueezeNet", "", by_lpips)
 
 
-def keypoint_errors(drawn: UInt8[np.ndarray, "n t s s 3"], clips: ClipSet, number: int) -> Errors:
+def keypoint_errors(drawn: UInt8[np.ndarray, "n t2 s s 3"], clips: ClipSet, number: int) -> Errors:
     """Track the keypoints of a simulated clip through samples; return mean squared distances to the true ones, px^2."""
     truth = clips.numbers(number, "keypoints", clips.frames + 1, None, 2).astype(np.float64)
     return np.stack([((followed_points(clip, truth[0]) - truth) ** 2).sum(-1).mean(-1)[1:] for clip in drawn])
 
 
-def pixel_errors(drawn: UInt8[np.ndarray, "n t s s 3"], true: UInt8[np.ndarray, "t s s 3"]) -> Errors:
+def pixel_errors(drawn: UInt8[np.ndarray, "n t2 s s 3"], true: UInt8[np.ndarray, "t2 s s 3"]) -> Errors:
     """Return the mean squared error of each frame, pixels in [-1, 1]."""
     difference = (drawn[:, 1:].astype(np.float64) - true[1:]) / 127.5
     return (difference**2).mean((2, 3, 4))

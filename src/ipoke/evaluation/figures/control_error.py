@@ -115,7 +115,7 @@ def without_outliers(errors: Float[np.ndarray, " n"]) -> Float[np.ndarray, " m"]
     return errors if deviation == 0 else errors[np.abs(errors - errors.mean()) / deviation < OUTLIER_Z]
 
 
-def _write_violins(path: Path, errors: Mapping[str, Float[np.ndarray, " n"]], *, of_clips: int, dropped: bool) -> None:
+def _write_violins(path: Path, errors: Mapping[str, Float[np.ndarray, " _"]], *, of_clips: int, dropped: bool) -> None:
     chart = blank_chart(1.8 + 1.35 * len(errors), 4.6)
     axes = chart.add_subplot()
     places = range(1, len(errors) + 1)

@@ -72,7 +72,7 @@ def motion_grid(optical_flow: Float32[np.ndarray, "b 2 2 h w"]) -> Float32[np.nd
     return pooled.flatten(1).numpy()
 
 
-def random_conv3d_weights() -> list[Int16[np.ndarray, "o i t h w"]]:
+def random_conv3d_weights() -> list[Int16[np.ndarray, "_ _ _ _ _"]]:
     """Generate the weights of `random_conv3d` from uniform draws of PCG64, in multiples of 1 / 4096."""
     rng = np.random.default_rng(SEED)
     weights = []
@@ -90,7 +90,7 @@ def random_conv3d_weights() -> list[Int16[np.ndarray, "o i t h w"]]:
     return weights
 
 
-def digest(weights: list[Int16[np.ndarray, "o i t h w"]]) -> str:
+def digest(weights: list[Int16[np.ndarray, "_ _ _ _ _"]]) -> str:
     """Hash weights."""
     return hashlib.sha256(b"".join(layer.astype("<i2").tobytes() for layer in weights)).hexdigest()
 

@@ -36,7 +36,7 @@ MISSING = (
     "$IPOKE_WEIGHTS or $IPOKE_WEIGHTS/i3d"
 )
 """Why FVD is unavailable, and what to do."""
-Logits = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b 400"]]
+Logits = Callable[[Float[Tensor, "b 3 t h w"]], Float[Tensor, "b d"]]
 """Clips in [-1, 1] to logits, averaged over time."""
 
 
@@ -120,7 +120,7 @@ class InceptionI3d(nn.Module):
             self.add_module(name, layer)
         self.logits = Unit3d(1024, CLASSES, is_last=True)
 
-    def forward(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 400"]:
+    def forward(self, clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
         """Return the logits of clips in [-1, 1], averaged over time; frames are resized bilinearly."""
         batch, _, frames, height, width = clips.shape
         images = clips.transpose(1, 2).flatten(0, 1)
@@ -160,7 +160,7 @@ def load_i3d(path: Path) -> Logits:
     except RuntimeError as error:
         raise InputError(f"{path}: cannot be read as TorchScript ({str(error).splitlines()[0]})") from error
 
-    def logits(clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b 400"]:
+    def logits(clips: Float[Tensor, "b 3 t h w"]) -> Float[Tensor, "b d"]:
         return program(clips, rescale=False, resize=True, return_features=True)
 
     return logits

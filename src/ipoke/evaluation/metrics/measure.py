@@ -198,7 +198,7 @@ def _shown(answer: Answer, protocol: Protocol) -> UInt8[np.ndarray, "t h w 3"]:
 
 def encode_one(
     model: PokeModel, frames: UInt8[np.ndarray, "t h w 3"], optical_flow: Float32[np.ndarray, "2 h w"]
-) -> tuple[Float[Tensor, "1 c h w"], Float[Tensor, "1 c h w"]]:
+) -> tuple[Float[Tensor, "1 c h2 w2"], Float[Tensor, "1 c h2 w2"]]:
     """Encode a clip with its set's optical flow, as in training; return mean and log-variance of its posterior."""
     followed = torch.from_numpy(tracks_to(frames, optical_flow))[None].to(model.device)
     return model.encode(clip_from_frames(frames)[None].to(model.device), followed)

@@ -68,7 +68,7 @@ class TemporalDiscriminator(nn.Module):
 
     def forward(
         self, clip: Float[Tensor, "b t 3 s s"]
-    ) -> tuple[Float[Tensor, "b steps"], list[Float[Tensor, "b c t2 h w"]]]:
+    ) -> tuple[Float[Tensor, "b steps"], list[Float[Tensor, "b _ _ _ _"]]]:
         """Return logits, high for real clips, and the feature maps of each stage."""
         x = self.stem(clip.transpose(1, 2))
         features = []

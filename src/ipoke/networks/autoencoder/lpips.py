@@ -131,7 +131,7 @@ class Lpips(nn.Module):
         self.register_buffer("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self.register_buffer("scale", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
-    def embed(self, images: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n c h2 w2"]]:
+    def embed(self, images: Float[Tensor, "n 3 h w"]) -> list[Float[Tensor, "n _ _ _"]]:
         """Return the feature maps of images in [-1, 1] at the taps, normalised to unit length at every place."""
         x = ((images - self.shift) / self.scale).contiguous(memory_format=torch.channels_last)
         maps = []
@@ -143,13 +143,13 @@ class Lpips(nn.Module):
         return maps
 
     def distance(
-        self, first: list[Float[Tensor, "n c h w"]], second: list[Float[Tensor, "#n c h w"]]
+        self, first: list[Float[Tensor, "n _ _ _"]], second: list[Float[Tensor, "#n _ _ _"]]
     ) -> Float[Tensor, " n"]:
         """Return the distance of each pair of embedded images; 0 for equal images."""
         pairs = zip(first, second, self.weights, strict=True)
         return torch.stack([(a - b).square().mean((2, 3)) @ w.flatten() for a, b, w in pairs]).sum(0)
 
-    def pairwise(self, maps: list[Float[Tensor, "nt c h w"]], samples: int) -> Float[Tensor, ""]:
+    def pairwise(self, maps: list[Float[Tensor, "nt _ _ _"]], samples: int) -> Float[Tensor, ""]:
         """Return the mean distance over all ordered pairs of different samples, frame by frame.
 
         The mean squared difference over these pairs is twice the variance over samples with n - 1 in its denominator,
