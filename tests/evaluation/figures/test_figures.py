@@ -82,9 +82,9 @@ class TestSensitivity:
     def test_a_sampler_that_does_as_it_is_asked(self, tmp_path):
         made = sensitivity.draw_sensitivity(Mover(), CLIPS, tmp_path, most=2, sheets=1, directions=8, progress=silent)
         assert value(made.metrics["angular_error_deg"]) < 8
-        assert value(made.metrics["gain"]) == pytest.approx(1, abs=0.1)
+        assert value(made.metrics["length_ratio"]) == pytest.approx(1, abs=0.1)
         record = told(tmp_path / "sensitivity.json")
-        assert len([name for name in record["metrics"] if name.startswith("gain_asked_")]) == 8
+        assert len([name for name in record["metrics"] if name.startswith("length_ratio_at_")]) == 8
         assert all(file.exists() for file in made.files)
         assert len(made.files) == 3
 

@@ -81,9 +81,9 @@ def draw_table(which: TableNumber, reports: Mapping[str, Report], out: Path) -> 
 
 
 def _draw_scores(panel: "Axes", report: Report) -> None:
-    """Draw the energy score between those of the still picture and of true futures."""
+    """Draw the energy score between those of standing still and of true futures."""
     labels = {
-        "energy_score_copy": "still picture",
+        "energy_score_copy": "standing still",
         "energy_score": report.facts["model"],
         "energy_score_oracle": "true futures",
     }

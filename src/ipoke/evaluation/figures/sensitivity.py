@@ -57,7 +57,7 @@ def draw_sensitivity(
     questions = choose_questions(clips, numbers=numbers, most=most, seed=seed)
     questions = [one for one in questions if math.hypot(*one.pokes[0][2:]) >= LEAST_POKE_PX]
     files, rows = [], []
-    errors, gains = (np.full((len(questions), directions), np.nan) for _ in range(2))
+    errors, ratios = (np.full((len(questions), directions), np.nan) for _ in range(2))
     progress(0, len(questions))
     for done, question in enumerate(questions, 1):
         true, poke = clips.clip(question.clip), question.first_pokes()[0]
@@ -68,7 +68,7 @@ def draw_sensitivity(
         for index, (one, found) in enumerate(zip(pokes, moved, strict=True)):
             if _is_inside(one, clips.size):
                 errors[done - 1, index] = angular_error_deg(one, found)
-                gains[done - 1, index] = math.hypot(*found) / math.hypot(one.dx, one.dy)
+                ratios[done - 1, index] = math.hypot(*found) / math.hypot(one.dx, one.dy)
         rows.append(
             {
                 "clip": question.clip,
@@ -82,7 +82,7 @@ def draw_sensitivity(
             files.append(out / f"sensitivity-clip-{question.clip:05d}.png")
             write_png(files[-1], _sheet(true[0], drawn[:, -1], pokes, moved))
         progress(done, len(questions))
-    metrics = _metrics(errors, gains)
+    metrics = _metrics(errors, ratios)
     files.append(out / "sensitivity.png")
     _write_polar(files[-1], metrics, directions)
     settings = {
@@ -96,7 +96,7 @@ def draw_sensitivity(
     }
     files.append(out / "sensitivity.json")
     write_record(files[-1], "sensitivity", [sampler], clips, seed=seed, settings=settings, metrics=metrics, rows=rows)
-    return Made(files, {name: metrics[name] for name in ("angular_error_deg", "gain")})
+    return Made(files, {name: metrics[name] for name in ("angular_error_deg", "length_ratio")})
 
 
 def pokes_around(poke: Poke, directions: int = DIRECTIONS) -> list[Poke]:
@@ -127,55 +127,55 @@ def _is_inside(poke: Poke, size: int) -> bool:
     return all(-0.5 <= at < size - 0.5 for at in poke.target)
 
 
-def _metrics(errors: Float[np.ndarray, "n d"], gains: Float[np.ndarray, "n d"]) -> dict[str, Estimate]:
-    """Average over clips: of all directions, and of each."""
+def _metrics(errors: Float[np.ndarray, "n d"], ratios: Float[np.ndarray, "n d"]) -> dict[str, Estimate]:
+    """Average angular errors, 0 to 180 degrees, and length ratios over clips: of all directions, and of each."""
     metrics = {}
-    for name, values, unit in (("angular_error_deg", errors, "degrees"), ("gain", gains, "")):
-        told = values[~np.isnan(values).all(1)]
-        metrics[name] = estimate(np.nanmean(told, axis=1), unit) if len(told) else estimate([], unit)
+    for name, values, unit in (("angular_error_deg", errors, "degrees"), ("length_ratio", ratios, "")):
+        measured = values[~np.isnan(values).all(1)]
+        metrics[name] = estimate(np.nanmean(measured, axis=1), unit) if len(measured) else estimate([], unit)
         for index, of_direction in enumerate(values.T):
             angle = 360 * index / values.shape[1]
-            metrics[f"{name}_asked_{angle:g}"] = estimate(of_direction[~np.isnan(of_direction)], unit)
+            metrics[f"{name}_at_{angle:g}"] = estimate(of_direction[~np.isnan(of_direction)], unit)
     return metrics
 
 
 def _sheet(
     still: UInt8[np.ndarray, "s s 3"],
     lasts: UInt8[np.ndarray, "n s s 3"],
-    asked: Sequence[Poke],
+    pokes: Sequence[Poke],
     moved: Float[np.ndarray, "n 2"],
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Show where the poked point was asked to go and found, around its place, and all last frames."""
+    """Draw the targets and the measured ends of the poked point, beside all last frames."""
     factor = panel_factor(len(still))
     panels = []
-    for last, poke, found in zip(lasts, asked, moved, strict=True):
+    for last, poke, found in zip(lasts, pokes, moved, strict=True):
         panel = draw_targets(draw_pokes(enlarged(last[None], factor)[0], [poke], factor), [poke], factor)
         target = Poke(poke.x, poke.y, float(found[0]), float(found[1])).scaled(factor).target
         _dot(panel, target, 2 * factor - 1, FOUND)
         panels.append(panel)
     rows = [beside(panels[start : start + COLUMNS], 4) for start in range(0, len(panels), COLUMNS)]
     grid = below(rows, 4)
-    rose = _rose(still, asked, moved, ROSE_PX)
-    length = math.hypot(asked[0].dx, asked[0].dy)
+    rose = _rose(still, pokes, moved, ROSE_PX)
+    length = math.hypot(pokes[0].dx, pokes[0].dy)
     note = "red: target of the poke\nblue: the point in the last frame"
     left = below([words(f"one point, pokes of {length:.1f} px", ROSE_PX, 22), rose, words(note, ROSE_PX, 48)], 6)
-    title = f"last frames of the {len(asked)} samples, from right over down, left and up"
+    title = f"last frames of the {len(pokes)} samples, from right over down, left and up"
     return framed(beside([left, below([words(title, grid.shape[1], 22), grid], 6)], 24))
 
 
 def _rose(
-    still: UInt8[np.ndarray, "s s 3"], asked: Sequence[Poke], moved: Float[np.ndarray, "n 2"], side: int
+    still: UInt8[np.ndarray, "s s 3"], pokes: Sequence[Poke], moved: Float[np.ndarray, "n 2"], side: int
 ) -> UInt8[np.ndarray, "side side 3"]:
     """Enlarge the still around the poked point, and join each target to the measured end of the point."""
-    size, (x, y) = len(still), (asked[0].x, asked[0].y)
-    ends = np.concatenate([moved, [(poke.dx, poke.dy) for poke in asked]])
+    size, (x, y) = len(still), (pokes[0].x, pokes[0].y)
+    ends = np.concatenate([moved, [(poke.dx, poke.dy) for poke in pokes]])
     window = min(size, max(size // 4, 2 * math.ceil(float(np.abs(ends).max())) + 9))
     left, top = (min(max(round(at) - window // 2, 0), size - window) for at in (x, y))
     factor = side / window
     cut = still[top : top + window, left : left + window]
     shown = cv2.resize(cut, (side, side), interpolation=cv2.INTER_CUBIC)
     pairs = []
-    for poke, (dx, dy) in zip(asked, moved.tolist(), strict=True):
+    for poke, (dx, dy) in zip(pokes, moved.tolist(), strict=True):
         here = Poke(x - left, y - top, poke.dx, poke.dy).scaled(factor)
         pairs.append((here.target, (here.x + dx * factor, here.y + dy * factor)))
     for target, end in pairs:
@@ -201,7 +201,7 @@ def _whole(at: tuple[float, float]) -> tuple[int, int]:
 
 
 def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> None:
-    """Draw gain and angular error against the direction of the poke, oriented as the picture."""
+    """Draw length ratio and angular error aratiost the direction of the poke, oriented as the picture."""
     chart = blank_chart(9.5, 5.2)
     from matplotlib.projections.polar import PolarAxes
     from matplotlib.ticker import MaxNLocator
@@ -209,22 +209,22 @@ def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> N
     chart.set_layout_engine("none")
     angles = 2 * np.pi * np.arange(directions + 1) / directions
     for place, name, title, colour in (
-        (1, "gain", "measured length / length of the poke", BLUE),
+        (1, "length_ratio", "measured length / length of the poke", BLUE),
         (2, "angular_error_deg", "angle between poke and displacement, degrees", ORANGE),
     ):
         axes = PolarAxes(chart, (0.08 + 0.48 * (place - 1), 0.14, 0.37, 0.67))
         chart.add_axes(axes)
         axes.set_theta_direction(-1)
-        around = [metrics[f"{name}_asked_{360 * index / directions:g}"] for index in range(directions)]
+        around = [metrics[f"{name}_at_{360 * index / directions:g}"] for index in range(directions)]
         value, low, high = (
             np.array([np.nan if one[column] is None else one[column] for one in [*around, around[0]]], float)
             for column in range(3)
         )
         axes.fill_between(angles, low, high, color=colour, alpha=0.25, lw=0, label="95 % interval over clips")
         axes.plot(angles, value, color=colour, lw=2, marker="o", ms=3, label="mean")
-        if name == "gain":
+        if name == "length_ratio":
             axes.plot(np.linspace(0, 2 * np.pi, 200), np.ones(200), color=GREY, lw=1, ls="--", label="full response")
-        axes.set_ylim(0, max(1.2 if name == "gain" else 20.0, 1.05 * float(np.nanmax(high, initial=0))))
+        axes.set_ylim(0, max(1.2 if name == "length_ratio" else 20.0, 1.05 * float(np.nanmax(high, initial=0))))
         axes.set_xticks(np.radians([0, 90, 180, 270]), ["right", "down", "left", "up"])
         axes.set_rlabel_position(-22)
         axes.yaxis.set_major_locator(MaxNLocator(4))

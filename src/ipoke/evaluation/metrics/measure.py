@@ -68,11 +68,11 @@ def measure_pixels(answer: Answer, protocol: Protocol) -> ClipValues:
     data_range = 2.0
     if protocol.range_of_data:
         data_range = float(max(one.max() - one.min() for one in (samples, target)))
-    likeness = ssim(samples, target, data_range, mirrored=not protocol.whole_windows)
+    similarity = ssim(samples, target, data_range, mirrored=not protocol.whole_windows)
     ratio = psnr(samples, target, data_range)
     return {
-        "ssim": float(likeness.mean()),
-        "ssim_best": float(likeness.max()),
+        "ssim": float(similarity.mean()),
+        "ssim_best": float(similarity.max()),
         "psnr": float(ratio.mean()),
         "psnr_best": float(ratio.max()),
         "diversity_mse": float(pairwise_mse(samples)),

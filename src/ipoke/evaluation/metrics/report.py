@@ -73,7 +73,7 @@ CLIP_METRICS = (
 )
 CLOUD_METRICS = (
     Metric("energy_score", "px", about="tracked points at the last frame, root mean square distance; lower is better"),
-    Metric("energy_score_copy", "px", about="of the still picture"),
+    Metric("energy_score_copy", "px", about="of standing still"),
     Metric("energy_score_oracle", "px", about="of a second set of true futures"),
     Metric("coverage_50", "", about="share of true ends in the central half of the samples; 0.5 is calibrated"),
     Metric("coverage_90", "", about="0.9 is calibrated"),
@@ -81,7 +81,7 @@ CLOUD_METRICS = (
 ABOUT = {
     "fvd_i3d": "Frechet distance of I3D logits, clips at 224 px; with_source of the protocol says which frames",
     "diversity_lpips": "the paper's column, by the first available of AlexNet, VGG and SqueezeNet",
-    "energy_skill": "1: as good as true futures, 0: as bad as the still picture",
+    "energy_skill": "1: as good as true futures, 0: as bad as standing still",
     "spread_error_ratio": "1 is calibrated, below 1 over-confident",
     "likelihood_ranking": "how often a true future is likelier than one of another poke; 0.5 is chance",
     "frechet_motion_grid": "of optical flow on a grid; not FVD",
@@ -266,14 +266,14 @@ def reading(metrics: dict[str, Estimate]) -> Iterator[str]:
     skill, ratio = metrics["energy_skill"], metrics["spread_error_ratio"]
     if skill.value is not None and skill.low is not None and skill.high is not None:
         if skill.low > 0:
-            better = "better than the still picture"
+            better = "better than standing still"
         elif skill.high < 0:
-            better = "worse than the still picture"
+            better = "worse than standing still"
         else:
-            better = "not distinguishable from the still picture"
+            better = "not distinguishable from standing still"
         yield (
             f"As a forecast of where points end, samples are {better}: they cover {100 * skill.value:.0f} % of the "
-            f"way from the still picture to true futures ({interval(skill, '.2f')})."
+            f"way from standing still to true futures ({interval(skill, '.2f')})."
         )
     words = []
     for level in (50, 90):

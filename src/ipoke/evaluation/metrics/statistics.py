@@ -28,8 +28,8 @@ def finite(found: Estimate) -> Estimate:
     wrong = [name for name in ("value", "low", "high") if not math.isfinite(getattr(found, name) or 0.0)]
     if not wrong:
         return found
-    said = ", ".join(f"its {name} is {getattr(found, name)}" for name in wrong)
-    return unavailable(found.unit, f"not finite: {said} over {found.n}")
+    named = ", ".join(f"its {name} is {getattr(found, name)}" for name in wrong)
+    return unavailable(found.unit, f"not finite: {named} over {found.n}")
 
 
 def estimate(values: Values, unit: str, *, median: bool = False, seed: int = 0) -> Estimate:

@@ -88,7 +88,7 @@ def _lines(
     yield f"# Table {which}: {TABLES[which].about}, on {escaped(facts['clips'])}"
     yield ""
     yield (
-        f"{facts['test_clips']} clips, {facts['samples']} samples each, pokes asked: {facts['pokes']}, protocol "
+        f"{facts['test_clips']} clips, {facts['samples']} samples each, pokes per clip: {facts['pokes']}, protocol "
         f"{facts['protocol']['name']}, seed {facts['seed']}; 95 % intervals over clips below each value."
     )
     yield ""
@@ -97,17 +97,17 @@ def _lines(
     for label, report in reports.items():
         sees = "" if report.facts["context_frames"] == 1 else f" (sees {report.facts['context_frames']} frames)"
         yield f"| {label}{sees} | " + " | ".join(_cell(report.metrics[column]) for column in shown) + " |"
-    told = [column for column in shown if any(column in of_one for of_one in differences.values())]
-    if told:
+    compared = [column for column in shown if any(column in of_one for of_one in differences.values())]
+    if compared:
         yield ""
         yield f"Minus {base}, clip by clip:"
         yield ""
-        yield "| method | " + " | ".join(told) + " |"
-        yield "|---|" + "--:|" * len(told)
+        yield "| method | " + " | ".join(compared) + " |"
+        yield "|---|" + "--:|" * len(compared)
         for label, of_one in differences.items():
             yield (
                 f"| {label} | "
-                + " | ".join(_cell(of_one[column]) if column in of_one else "" for column in told)
+                + " | ".join(_cell(of_one[column]) if column in of_one else "" for column in compared)
                 + " |"
             )
     for column in columns:

@@ -16,7 +16,7 @@ from ipoke.scenes.writing import index_of_source, scene_of_clip
 
 OTHER_STREAM = 0x07E8
 """Seed of the random stream that the pokes of false futures come from."""
-LIKENESS = 5.0
+MOST_DIFFERENCE = 5.0
 """Largest mean difference, grey levels, between a simulated still and its stored, compressed frame."""
 
 
@@ -115,9 +115,9 @@ def _scene_of(clips: ClipSet, index: int) -> tuple[Scene, Poke]:
     except ValueError as error:
         raise InputError(f"{clips.folder}: {error}; write the set again with ipoke scenes") from error
     scene, poke = scene_of_clip(seed, number, clips.size)
-    asked = (poke.x, poke.y, poke.dx, poke.dy)
+    expected = (poke.x, poke.y, poke.dx, poke.dy)
     difference = np.abs(scene.still.astype(np.float32) - clips.clip(index)[0]).mean()
-    if difference > LIKENESS or not np.allclose(asked, clips.numbers(index, "poke", 4), atol=1e-3):
+    if difference > MOST_DIFFERENCE or not np.allclose(expected, clips.numbers(index, "poke", 4), atol=1e-3):
         raise InputError(
             f"{clips.folder}: clip {index} is not what this version simulates, so its other futures are not known; "
             "write the set again with ipoke scenes"
