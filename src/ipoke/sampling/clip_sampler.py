@@ -1,4 +1,4 @@
-"""What everything that answers a still and pokes with clips has in common: the model, baselines, trivial answers."""
+"""The interface of everything that samples clips of a poked still: the model, baselines, trivial answers."""
 
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
@@ -11,16 +11,16 @@ from ipoke.data.poke import Poke
 
 @runtime_checkable
 class ClipSampler(Protocol):
-    """Answers stills and pokes with clips; all are asked and measured in the same way."""
+    """Samples clips of poked stills. Evaluations put the same questions to each and measure the answers alike."""
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Name in tables."""
         ...
 
     @property
     def sha256(self) -> str:
-        """Hash of all that decides its answers."""
+        """Hash of everything that determines its answers."""
         ...
 
     @property
@@ -30,22 +30,22 @@ class ClipSampler(Protocol):
 
     @property
     def frames(self) -> int:
-        """Frames that it gives after frame 0."""
+        """Frames after frame 0."""
         ...
 
     @property
     def context(self) -> int:
-        """How many true frames it has to be given: 1, the still, or more."""
+        """Number of true frames that it needs as input: 1, the still, or more."""
         ...
 
     @property
     def is_stochastic(self) -> bool:
-        """Whether samples differ; if not, one is drawn and stands for all."""
+        """Whether samples differ; if not, one is drawn and used for all."""
         ...
 
     @property
     def shows_still(self) -> bool:
-        """Whether its frames show the still's own picture, so that points can be followed from the still into them."""
+        """Whether its frames show the still's own content, so that points can be followed from the still into them."""
         ...
 
     def sample_clips(
@@ -57,8 +57,8 @@ class ClipSampler(Protocol):
         """Sample clips without gradients, in [-1, 1]: the ``frames`` frames after frame 0.
 
         Args:
-            context: The true frames 0 to `context` - 1 in [-1, 1]; those after frame 0 are given back as they are.
-            pokes: Of each still, in px of the clip; none asks nothing.
-            seeds: Of the n samples of each still; a sample depends on its still, pokes and seed alone.
+            context: The true frames 0 to `context` - 1 in [-1, 1]; those after frame 0 are returned unchanged.
+            pokes: Those of each still, in px of the clip; there may be none.
+            seeds: Those of the n samples of each still. A sample depends on nothing but its still, pokes and seed.
         """
         ...

@@ -1,4 +1,4 @@
-"""On what a sampling was computed, as far as its last bits depend on it."""
+"""The versions and the machine on which the bits of a sampling depend."""
 
 import platform
 
@@ -13,7 +13,7 @@ from ipoke.engine.processor import processor
 
 
 class MadeWith(Section):
-    """Versions and machine. Threads and the number of samples are none of it: they change no bit."""
+    """Versions and machine. The number of threads and of samples is not among them: it changes no bit."""
 
     ipoke: Name
     torch: Name
@@ -21,7 +21,7 @@ class MadeWith(Section):
     av: Name
     processor: Name
     kernels: Name
-    """Instructions that matrix products take, and whether C functions were compiled."""
+    """Instruction set of matrix products, and whether C functions were compiled."""
 
 
 def made_here(device: torch.device) -> MadeWith:
@@ -38,6 +38,6 @@ def made_here(device: torch.device) -> MadeWith:
 
 
 def differences(then: MadeWith, now: MadeWith) -> str:
-    """Name what is not the same."""
+    """List what differs."""
     before, after = then.model_dump(), now.model_dump()
     return ", ".join(f"{name} {before[name]} then, {after[name]} now" for name in before if before[name] != after[name])

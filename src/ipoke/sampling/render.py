@@ -1,4 +1,4 @@
-"""Pictures of clips: arrows, target dots, film strips, grids."""
+"""Draw clips: arrows, target dots, film strips, grids, heat maps."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ PIN = (29, 53, 87)
 OUTLINE = (255, 255, 255)
 GAP = (255, 255, 255)
 HELD_FIRST, HELD_LAST = 3, 4
-"""Frames for which a grid holds its first and its last one, beside their own."""
+"""How many more times a grid shows its first and its last frame."""
 LEAST_SIDE = 256
 """Small clips are shown enlarged to about this many px."""
 
@@ -52,7 +52,7 @@ def draw_pokes(image: UInt8[np.ndarray, "h w 3"], pokes: Sequence[Poke], factor:
 def draw_targets(
     image: UInt8[np.ndarray, "h w 3"], pokes: Sequence[Poke], factor: int = 1
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Draw a dot where each poked point was asked to end."""
+    """Draw a dot at the target of each poke."""
     drawn = image.copy()
     radius = max(1, round(max(image.shape[:2]) / 64))
     for poke in pokes:
@@ -85,14 +85,14 @@ def film_row(frames: UInt8[np.ndarray, "t h w 3"], pokes: Sequence[Poke]) -> UIn
 
 
 def gap_below(row: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "g w 3"]:
-    """Give the narrow gap between two rows."""
+    """Return the narrow gap between two rows."""
     return np.broadcast_to(np.array(GAP, np.uint8), (_gap(row.shape[0]), *row.shape[1:]))
 
 
 def grid(
     clips: UInt8[np.ndarray, "n t h w 3"], pokes: Sequence[Poke], *, columns: int | None = None
 ) -> UInt8[np.ndarray, "t2 h2 w2 3"]:
-    """Play samples side by side, the poked picture first; holds the first and last frame for a moment.
+    """Set samples side by side, frame by frame, the poked picture first; the first and last frames repeat.
 
     The first panel shows the picture with its arrows all the time.
     """
@@ -106,7 +106,7 @@ def grid(
 
 
 def side_by_side(panels: Sequence[UInt8[np.ndarray, "h w 3"]], columns: int) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Set pictures of one size in rows of so many; places that are left are white."""
+    """Set pictures of one size in rows of ``columns``; the rest of the last row is white."""
     blank = np.full_like(panels[0], 255)
     panels = [*panels, *[blank] * (-len(panels) % columns)]
     rows = [_joined(panels[start : start + columns], axis=1) for start in range(0, len(panels), columns)]
@@ -135,7 +135,7 @@ def _point(x: float, y: float) -> tuple[int, int]:
 def heat_map(
     image: UInt8[np.ndarray, "h w 3"], values: Float[np.ndarray, "s s"], at: tuple[float, float]
 ) -> UInt8[np.ndarray, "h2 w2 3"]:
-    """Lay values from 0 to 1, of the square that holds a picture, over the picture, and mark a place on it."""
+    """Overlay a picture with values in [0, 1] of the square that holds it, and mark the place ``at``."""
     height, width = image.shape[:2]
     side = max(height, width)
     square = cv2.resize(values.astype(np.float32), (side, side), interpolation=cv2.INTER_LINEAR)

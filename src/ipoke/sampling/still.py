@@ -1,4 +1,4 @@
-"""A person's picture, of any size and shape, and its square at a model's resolution."""
+"""A user's picture of any size and shape, and its square at the model's resolution."""
 
 import cv2
 import numpy as np
@@ -16,14 +16,14 @@ from ipoke.engine.ranges import in_ranges
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 
 MAX_SIDE = 1024
-"""Answers are at most this many px on their longer side; larger pictures are answered scaled down."""
+"""Longest side of output frames, px; larger pictures are scaled down."""
 
 
 class Still:
     """A picture, padded to a square by repeating its edges and resized to the model's ``size``.
 
-    Pokes are given in the picture's own pixels; answers come back in them too, up to `MAX_SIDE`. Where the decoder
-    moves the source's pixels, the picture itself is moved, at its own resolution.
+    Pokes and output frames are in the picture's own pixels, up to `MAX_SIDE`. Where the decoder warps the source, the
+    picture itself is warped, at its own resolution.
     """
 
     def __init__(self, image: UInt8[np.ndarray, "h w 3"], size: int) -> None:
@@ -60,7 +60,7 @@ class Still:
         return 1 / self._factor
 
     def to_model(self, poke: Poke) -> Poke:
-        """Turn a poke in the picture's pixels into one in the model's.
+        """Convert a poke from the picture's pixels to the model's.
 
         Raises:
             InputError: The poke is not finite, or not on the picture.
@@ -79,14 +79,14 @@ class Still:
         return Poke(min(max(inner.x, 0.0), last), min(max(inner.y, 0.0), last), inner.dx, inner.dy)
 
     def from_model(self, poke: Poke) -> Poke:
-        """Turn a poke in the model's pixels into one in the picture's, on the nearest pixel of the picture."""
+        """Convert a poke from the model's pixels to the picture's, moved onto the picture if it is beside it."""
         outer = poke.scaled(1 / self._factor)
         x = min(max(outer.x - self._left, 0.0), self.width - 1.0)
         y = min(max(outer.y - self._top, 0.0), self.height - 1.0)
         return Poke(x, y, outer.dx, outer.dy)
 
     def compose(self, decoded: DecodedFrames) -> UInt8[np.ndarray, "n t h w 3"]:
-        """Turn decoded clips into frames of the picture's own size; frame 0 is the picture."""
+        """Compose frames of the picture's own size from decoded clips; frame 0 is the picture."""
         top, left, height, width = self._window()
         functions = compiled() if self.shown_side >= self.size else None
         if functions is not None and decoded.backward_flow is not None and decoded.coverage is not None:
@@ -98,13 +98,13 @@ class Still:
         return np.stack(clips)[:, :, top : top + height, left : left + width]
 
     def _window(self) -> tuple[int, int, int, int]:
-        """Say where in the shown square the picture lies: top, left, height and width."""
+        """Locate the picture in the shown square: top, left, height and width."""
         scale = self.shown_side * self._factor / self.size
         height, width = max(1, round(self.height * scale)), max(1, round(self.width * scale))
         return round(self._top * scale), round(self._left * scale), height, width
 
     def _composed(self, decoded: DecodedFrames, sample: int) -> Float[Tensor, "t 3 s2 s2"]:
-        """Enlarge one clip, moving the picture's own pixels where the decoder says so."""
+        """Enlarge one clip, with the picture's own pixels where the decoder warps."""
         side = self.shown_side
         if decoded.backward_flow is None or decoded.coverage is None:
             return _enlarge(decoded.clip[sample], side)

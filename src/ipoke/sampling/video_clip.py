@@ -1,4 +1,4 @@
-"""The first clip of a person's video, and its strongest motion as a poke."""
+"""The first clip of a user's video, and its strongest motion as a poke."""
 
 import itertools
 from collections.abc import Iterable

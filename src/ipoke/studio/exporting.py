@@ -1,4 +1,4 @@
-"""Clips as files that carry their session, in steps: a frame is computed, encoded, and forgotten."""
+"""Clips as files with their session embedded, in steps: each frame is computed, encoded and dropped."""
 
 import math
 from collections.abc import Callable, Generator, Iterator
@@ -32,21 +32,21 @@ from ipoke.studio.tracks import tracks_of
 
 COLUMNS = 3
 PART = 256_000
-"""Bytes that are sent at a time."""
+"""Bytes sent at a time."""
 PNG_ROWS = 64
-"""Rows of pixels that are compressed in one step."""
+"""Rows of pixels compressed in one step."""
 Frame = UInt8[np.ndarray, "h w 3"]
 
 
 class Export:
-    """A file that is being made of clips.
+    """A file of clips, written step by step.
 
     Args:
-        model: That draws them.
-        picture: Which is poked.
-        asked: What is asked of it.
-        start: The picture that the session began with, where it is another.
-        limits: Of frames and files.
+        model: The model that samples them.
+        picture: The poked picture.
+        asked: The question.
+        start: The picture at the start of its chain, if that is another.
+        limits: Limits of frames and files.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Export:
         """Yield the file's bytes, part by part.
 
         Raises:
-            Problem: The file would be too large, or the model predicts no motion for tracks.
+            Problem: The file would be too large, or the model predicts no motion to write as tracks.
         """
         session = session_of(self._model, self._picture, self._asked, self._start)
         if kind == "tracks":
@@ -136,7 +136,7 @@ class Export:
         return Mp4(height, width, largest) if kind == "mp4" else Animation(kind, height, width, largest)
 
     def _side_by_side(self, opened: OpenPicture, clips: list[Samples], frame: int) -> Generator[None, Any, Frame]:
-        """Set samples beside the picture with its arrows, or show the one sample; a step for each."""
+        """Set samples beside the picture with its arrows, or show the only sample; one step each."""
         if len(clips) == 1:
             yield None
             return shown(opened, clips[0], frame)
@@ -167,5 +167,5 @@ def shown(opened: OpenPicture, clip: Samples, frame: int) -> Frame:
 
 
 def parts_of(whole: bytes) -> Iterator[bytes]:
-    """Cut what is to be sent into parts that a slow reader can take one by one."""
+    """Cut bytes into parts that a slow reader can take one by one."""
     return (whole[start : start + PART] for start in range(0, len(whole), PART))

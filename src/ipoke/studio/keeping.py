@@ -27,11 +27,11 @@ MEDIA = {
     "frames": "application/zip",
     "tracks": "application/json",
 }
-"""The formats, and their types."""
+"""Media types by format."""
 
 
 class StudioSession(Section):
-    """What a file carries: enough to open the picture again as it was poked."""
+    """The session in a file: enough to open the picture again with its pokes."""
 
     format: Literal["ipoke-studio-1"] = "ipoke-studio-1"
     ipoke: str
@@ -43,13 +43,13 @@ class StudioSession(Section):
     image_png: Annotated[str, Field(max_length=LARGEST_SESSION)]
     """Base64."""
     start_png: Annotated[str, Field(max_length=LARGEST_SESSION)] | None = None
-    """The picture that it began with, where that is another."""
+    """The picture at the start of its chain, if that is another."""
 
 
 def session_of(
     model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None = None
 ) -> Callable[[], StudioSession]:
-    """Give what writes down, without the model, what was asked of which picture, and with which one it began."""
+    """Return a function that writes the session; it needs no model, so it can run on another thread."""
     question = Question.model_validate(asked.model_dump(exclude={"history", "start"}))
     return lambda: StudioSession(
         ipoke=__version__,
@@ -119,7 +119,7 @@ def _shell(model_name: str, request: SampleRequest, name: str, seed: int, sample
 
 
 def _exact(number: float) -> str:
-    """Write a number so that reading it gives the same one."""
+    """Write a number so that it reads back exactly."""
     return repr(number).removesuffix(".0")
 
 

@@ -1,4 +1,4 @@
-"""Pictures that visitors poke: kept in memory only, and forgotten."""
+"""The pictures of visitors, kept in memory for a while."""
 
 import secrets
 import time
@@ -18,13 +18,13 @@ from ipoke.studio.visitors import Visitor
 
 @dataclass
 class Picture:
-    """A picture with what was computed of it."""
+    """A picture, with its encodings and maps."""
 
     id: str
     name: str
     image: UInt8[np.ndarray, "h w 3"]
     visitor: Visitor | None = None
-    """Who sent it; None for those that come with the package."""
+    """The visitor who sent it; None for bundled pictures."""
     seen: float = 0.0
     correlations: OrderedDict[tuple[int, int], bytes] = field(default_factory=OrderedDict)
     """Maps of motion correlation, by the dragged pixel of the model."""
@@ -36,30 +36,30 @@ class Picture:
         return self.visitor is None
 
     def opened(self, model: PokeModel) -> OpenPicture:
-        """Open it, the first time, with the one model of the server."""
+        """Open it with the model of the server, or return it as it was opened before."""
         opened = self._opened or model.open(self.image)
         self._opened = opened
         return opened
 
     @property
     def is_open(self) -> bool:
-        """Whether the networks have seen it."""
+        """Whether its encodings are kept."""
         return self._opened is not None
 
     def close(self) -> None:
-        """Forget what the networks made of it."""
+        """Drop its encodings."""
         self._opened = None
 
     def about(self) -> dict[str, str | int]:
-        """Say what it is, for JSON."""
+        """Describe it for JSON."""
         height, width = self.image.shape[:2]
         return {"picture": self.id, "width": width, "height": height}
 
 
 class Pictures:
-    """The bundled pictures, and those that visitors sent.
+    """The bundled pictures, and those of visitors.
 
-    Where a visitor has too many, the one that nobody asked for longest is forgotten; never another's.
+    Where a visitor has too many, the least recently used one of that visitor is dropped; never another visitor's.
     """
 
     def __init__(
@@ -71,17 +71,17 @@ class Pictures:
         self._limits, self._clock = limits, clock
         self._bundled = {name: Picture(name, name, image) for name, image in bundled.items()}
         self._sent: OrderedDict[str, Picture] = OrderedDict()
-        """Whoever was asked for last is last."""
+        """The least recently used one first."""
 
     def bundled(self) -> list[Picture]:
-        """List those that come with the package."""
+        """List the bundled pictures."""
         return list(self._bundled.values())
 
     def check_room(self, visitor: Visitor) -> None:
-        """See whether a visitor may send a picture, before it is decoded.
+        """Check that a visitor may send a picture, before it is decoded.
 
         Raises:
-            Problem: There are too many, and none of the visitor's own could go.
+            Problem: There are too many, and none of the visitor's own to drop.
         """
         self._forget_old()
         if not self._of(visitor) and not self._has_room(visitor, 0):
@@ -104,7 +104,7 @@ class Pictures:
         """Find a picture.
 
         Raises:
-            Problem: There is none of that name, or no longer.
+            Problem: There is none of that ID, or no longer.
         """
         self._forget_old()
         picture = self._bundled.get(id_) or self._sent.get(id_)
@@ -116,7 +116,7 @@ class Pictures:
         return picture
 
     def close_some(self) -> None:
-        """Close pictures until few enough are open: of the visitor who has most, the one asked for longest ago."""
+        """Close pictures until few enough are open: the least recently used one of the visitor with most of them."""
         while len(opened := [one for one in self._sent.values() if one.is_open]) > self._limits.opened:
             counts = Counter(one.visitor for one in opened)
             most = max(counts.values())

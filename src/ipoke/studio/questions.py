@@ -29,7 +29,7 @@ def _writable(history: Any) -> Any:
 
 
 History = Annotated[Any, AfterValidator(_writable)]
-"""What led to a question, as whoever asks writes it down."""
+"""How a question came about, any JSON; the server stores and returns it unread."""
 Terms = Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.terms)]
 
 AnySection = TypeVar("AnySection", bound=Section)
@@ -45,7 +45,7 @@ class PokeAsked(Section):
 
 
 class GivenAsked(Section):
-    """A residual as it is."""
+    """A residual by its values."""
 
     given: Annotated[str, Field(max_length=LIMITS.given)]
     """Float32, little endian, in base64."""
@@ -68,7 +68,7 @@ OneResidual = Annotated[Annotated[Terms, Tag("terms")] | Annotated[GivenAsked, T
 
 
 class Question(Section):
-    """Which clips are to be sampled of which picture."""
+    """A request for clips of a picture; `request` gives it as the rest of the package takes it."""
 
     picture: PictureId
     pokes: Annotated[tuple[PokeAsked, ...], Field(max_length=LIMITS.pokes)] = ()
@@ -90,7 +90,7 @@ class Question(Section):
         """Count the pixels of all frames of all samples of a picture, of so many frames if the question sets none.
 
         Raises:
-            Problem: They are too many for one answer.
+            Problem: More than one answer may have.
         """
         height, width = shape[:2]
         pixels = len(self.residuals) * (1 + (self.frames or frames)) * height * width
@@ -116,15 +116,15 @@ def _residual(written: Terms | GivenAsked) -> Residual:
 
 
 class Keeping(Question):
-    """A question whose clips are to be kept as a file, with what led there."""
+    """A question whose clips are saved in a file, with its history."""
 
     history: History = None
     start: PictureId | None = None
-    """The picture that it began with, where clips went on from the last frames of others."""
+    """The picture at the start of a chain, in which clips continue from the last frames of others."""
 
 
 class Naming(Question):
-    """A question to be written down as a command."""
+    """A question to write as a command."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = "picture.png"
 
@@ -138,7 +138,7 @@ class Place(Section):
 
 
 def parsed(kind: type[AnySection], data: bytes) -> AnySection:
-    """Read a question.
+    """Parse JSON.
 
     Raises:
         Problem: Not JSON, or a field that is missing, unknown or out of range; the first one is named.

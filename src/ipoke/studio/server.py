@@ -38,7 +38,7 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 class Studio:
-    """What answers calls: one model, its visitors' turns, and their pictures."""
+    """Answers calls with one model; holds the pictures and the jobs of all visitors."""
 
     def __init__(self, model: PokeModel, model_name: str, limits: Limits = LIMITS) -> None:
         self.model, self.model_name, self.limits = model, model_name, limits
@@ -52,14 +52,14 @@ class Studio:
         self.files = {path.name: path.read_bytes() for path in sorted(PAGE.iterdir()) if path.suffix in TYPES}
 
     async def page(self, request: Request) -> Response:
-        """Give the page, or one of the files that it is made of."""
+        """Return the page, or one of its files."""
         name = request.path_params.get("name", "index.html")
         if name not in self.files:
             raise Problem(404, f"{one_line(name, 80)}: there is no such file")
         return Response(self.files[name], media_type=TYPES[Path(name).suffix], headers={"cache-control": "no-cache"})
 
     async def about(self, request: Request) -> Response:
-        """Say what this server is and can."""
+        """Describe the server: version, model, bundled pictures, limits."""
         model = {
             "name": Path(self.model_name).name,
             "size": self.model.size,
@@ -73,7 +73,7 @@ class Studio:
         return _json({"version": __version__, "model": model, "pictures": pictures, "limits": limits})
 
     async def add_picture(self, request: Request) -> Response:
-        """Take a picture."""
+        """Store a picture."""
         visitor = visitor_in(request)
         self.pictures.check_room(visitor)
         async with self.bodies.read(request, visitor, self.limits.upload_bytes) as data:
@@ -81,13 +81,13 @@ class Studio:
         return _json(self.pictures.add(image, "picture.png", visitor).about())
 
     async def give_picture(self, request: Request) -> Response:
-        """Give a picture back."""
+        """Return a picture."""
         id_ = request.path_params["id"]
         file = self.bundled_png.get(id_) or await self._one(request, "picture", id_, self.answers.png)
         return _file(_cut(file), "image/png")
 
     async def add_frame(self, request: Request) -> Response:
-        """Take one frame of a video as a picture."""
+        """Store one frame of a video as a picture."""
         seconds, visitor = number(request, "at", 0.0), visitor_in(request)
         self.pictures.check_room(visitor)
         async with self.bodies.read(request, visitor, self.limits.video_bytes) as data:
@@ -95,7 +95,7 @@ class Studio:
         return _json({**self.pictures.add(image, "frame.png", visitor).about(), "seconds": length})
 
     async def preview(self, request: Request) -> Response:
-        """Give the last frame of one clip."""
+        """Return the last frame of one clip."""
         question = await self._asked(Question, request)
         image, facts = await self._one(request, "preview", question.picture, self.answers.preview, question)
         headers = {"x-milliseconds": str(facts["milliseconds"]), "x-reached": written(facts["reached"]).decode()}
@@ -113,7 +113,7 @@ class Studio:
         return _json(await self._one(request, "correlation", place.picture, self.answers.correlation, place.x, place.y))
 
     async def transfer(self, request: Request) -> Response:
-        """Stream the picture as it moves like a video."""
+        """Stream the clip of a picture that has the residual of a video."""
         id_ = request.query_params.get("picture", "")
         self.pictures.get(id_)
         visitor = visitor_in(request)
@@ -122,14 +122,14 @@ class Studio:
         return await self._lines(request, id_, self.answers.transfer, clip)
 
     async def go_on(self, request: Request) -> Response:
-        """Make the last frame of a clip a picture."""
+        """Store the last frame of a clip as a picture."""
         question, visitor = await self._asked(Question, request), visitor_in(request)
         self.pictures.check_room(visitor)
         image = await self._one(request, "continue", question.picture, self.answers.last_frame, question)
         return _json(self.pictures.add(image, "last-frame.png", visitor).about())
 
     async def export(self, request: Request) -> Response:
-        """Give clips as a file."""
+        """Return clips as a file."""
         kind: Any = request.query_params.get("format", "")
         if kind not in MEDIA:
             raise Problem(400, f"format: got {kind[:20]!r}, expected one of {', '.join(MEDIA)}")
@@ -142,7 +142,7 @@ class Studio:
         return _file(await self._results(request, job), MEDIA[kind])
 
     async def reopen(self, request: Request) -> Response:
-        """Open the session that a file carries."""
+        """Open the session embedded in a file."""
         visitor = visitor_in(request)
         async with self.bodies.read(request, visitor, self.limits.video_bytes) as data:
             saved = await self.decoder.saved(data, visitor)
@@ -160,7 +160,7 @@ class Studio:
         return _json({**about, **facts})
 
     async def command(self, request: Request) -> Response:
-        """Say what samples the same without the page."""
+        """Return commands that sample the same."""
         asked = await self._asked(Naming, request)
         self.pictures.get(asked.picture)
         return _json(commands(self.model_name, asked, asked.name))
@@ -191,7 +191,7 @@ class Studio:
             watch.cancel()
 
     async def _results(self, request: Request, job: Job) -> AsyncIterator[Any]:
-        """Wait for the first result, so that what goes wrong before it has a status of its own; give all of them."""
+        """Wait for the first result, so that an error before it has a status of its own; return all of them."""
         results, watch = aiter(job), asyncio.ensure_future(_gone(request, job))
         try:
             first = await anext(results)
@@ -217,7 +217,7 @@ class Studio:
 
 
 def make_app(studio: Studio, token: str | None = None) -> Starlette:
-    """Make the application; with a token it may be open to other machines."""
+    """Create the application; with a token it may be open to other machines."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncGenerator[None]:
@@ -255,7 +255,7 @@ def make_app(studio: Studio, token: str | None = None) -> Starlette:
 
 
 def visitor_in(request: Request) -> Visitor:
-    """Say who sent a request."""
+    """Identify the sender of a request."""
     return visitor_of(request.client.host if request.client else None, request.headers.get("x-visitor", ""))
 
 
@@ -278,14 +278,14 @@ def number(request: Request, name: str, default: float) -> float:
 
 
 async def _gone(request: Request, job: Job) -> None:
-    """Give a job up once its visitor has left."""
+    """Cancel a job once its visitor has left."""
     while not await request.is_disconnected():
         await asyncio.sleep(0.05)
     job.give_up()
 
 
 async def _all_of(job: Job, first: Any, others: AsyncIterator[Any]) -> AsyncGenerator[Any]:
-    """Give results as they are taken; whoever takes no more gives the job up."""
+    """Yield results as they are taken; the job is cancelled when no more are."""
     try:
         yield first
         async for one in others:

@@ -1,4 +1,4 @@
-"""Numbers and maps that follow clips once all of them are drawn."""
+"""The last line of an answer: numbers and maps of all its clips."""
 
 import base64
 import math
@@ -15,7 +15,7 @@ from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.sampler import Samples, places_of
 
 MOVES_PX = 0.5
-"""From which a place counts as moving, px of the model."""
+"""Places with a larger displacement count as moving, px of the model."""
 
 
 def reached_by(
@@ -24,7 +24,7 @@ def reached_by(
     pokes: Sequence[Poke],
     motion: Float[torch.Tensor, "n 2 s s"] | None = None,
 ) -> list[list[dict[str, float]]]:
-    """Tell for each clip where each poked point is by the end, and how far from its target, px of the picture.
+    """Locate each poked point at the end of each clip, and measure its distance from its target, px of the picture.
 
     ``motion`` is that up to the last frame, if it is known already.
     """
@@ -48,7 +48,7 @@ def reached_by(
 
 @torch.no_grad()
 def summary(opened: OpenPicture, parts: Sequence[Samples], pokes: Sequence[Poke]) -> dict[str, Any]:
-    """Sum clips up."""
+    """Summarise the clips of an answer."""
     networks = opened.networks
     dimensions = parts[0].z[0].numel()
     nats = torch.cat([networks.latent_flow.log_prob(d.z, d.cond.expand(len(d.z), -1, -1, -1)) for d in parts])

@@ -1,4 +1,4 @@
-"""Where points of a picture go, as the form of tracks that track-conditioned video models read."""
+"""Tracks of points of a picture, in the form that track-conditioned video models read."""
 
 from collections.abc import Sequence
 
@@ -21,14 +21,14 @@ def tracks_of(
     session: StudioSession,
     pokes: Sequence[Poke],
 ) -> bytes:
-    """Write tracks of poked points and of a grid as JSON, which carries its session.
+    """Write tracks of poked points and of a grid as JSON, with the session in it.
 
     Args:
-        motion: Where the pixels of the model's still are in every frame after it, px of the model.
+        motion: Predicted displacement of the pixels of the model's still in every frame after it, px of the model.
         size: Height and width of the picture, px.
         px_per_model_px: Length of one of the model's in px of the picture.
-        session: What was asked.
-        pokes: Whose points come first.
+        session: What is embedded.
+        pokes: Their points come first.
 
     Raises:
         Problem: The model does not predict motion.
