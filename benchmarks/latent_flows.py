@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ipoke.core.runs import read_tensors, write_tensors
 from ipoke.core.sections import LatentFlowSettings
-from ipoke.data.batches import evaluation_batch, training_batch
+from ipoke.data.batches import TrainingClips, evaluation_batch, training_batch
 from ipoke.data.clips import ClipSet
 from ipoke.engine.inverse import PreparedInverse
 from ipoke.evaluation.metrics.density import DiagonalGaussian, bits_per_dim
@@ -78,7 +78,9 @@ def make_latents(model_name: str, clips: Path, out: Path, epochs: int, seed: int
     for first in range(0, total - 15, 16):
         keep(
             "train",
-            training_batch(train, recipe.pokes, recipe.augment, seed=seed, first=first, batch=16, with_tracks=True),
+            training_batch(
+                TrainingClips(train, recipe.pokes, recipe.augment, seed=seed, with_tracks=True), first=first, batch=16
+            ),
         )
         print(f"\r{first} of {total}", end="", file=sys.stderr)
     chosen = torch.linspace(0, len(test) - 1, min(TEST, len(test))).round().int().unique().tolist()

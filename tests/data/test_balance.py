@@ -8,7 +8,7 @@ from ipoke.core.errors import InputError
 from ipoke.core.sections import PokeSettings
 from ipoke.core.settings import load_recipe
 from ipoke.data.balance import balanced_clip_index, object_of_turn
-from ipoke.data.batches import training_batches, training_item
+from ipoke.data.batches import TrainingClips, training_batches, training_item
 from ipoke.data.clips import ClipSet, ClipSetSettings, ClipWriter, Segment, SourceRow
 from numbered import Clips
 
@@ -19,7 +19,7 @@ SETTINGS = ClipSetSettings(size=32, frames=3, optical_flow="exact", version=2)
 
 
 def shown(n, clips=None, seed=3):
-    item = training_item(clips or Clips(count=41), PokeSettings(), None, seed=seed, n=n, objects=OBJECTS)
+    item = training_item(TrainingClips(clips or Clips(count=41), PokeSettings(), None, seed=seed, objects=OBJECTS), n=n)
     return int(item.frames[0, 0, 0, 0])
 
 
@@ -60,7 +60,10 @@ def test_the_nth_item_depends_on_seed_and_n_alone():
 def test_resuming_gives_the_same_batches(workers):
     def take(start, count):
         batches = training_batches(
-            Clips(count=41), PokeSettings(), None, seed=3, batch=6, start=start, workers=workers, objects=OBJECTS
+            TrainingClips(Clips(count=41), PokeSettings(), None, seed=3, objects=OBJECTS),
+            batch=6,
+            start=start,
+            workers=workers,
         )
         taken = [next(batches) for _ in range(count)]
         batches.close()

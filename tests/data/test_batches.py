@@ -9,6 +9,7 @@ import torch
 from ipoke.core.errors import InputError
 from ipoke.core.sections import AugmentSettings, PokeSettings
 from ipoke.data.batches import (
+    TrainingClips,
     clip_index,
     evaluation_batch,
     evaluation_item,
@@ -30,8 +31,9 @@ class BrokenClips(Clips):
 
 
 def take(count, clips=None, **changes):
-    arguments: dict[str, Any] = {"seed": 3, "batch": 4, "start": 0, **changes}
-    batches = training_batches(clips or Clips(), POKES, AUGMENT, **arguments)
+    own: dict[str, Any] = {"seed": 3} | {key: changes.pop(key) for key in ("seed", "with_tracks") if key in changes}
+    arguments: dict[str, Any] = {"batch": 4, "start": 0, **changes}
+    batches = training_batches(TrainingClips(clips or Clips(), POKES, AUGMENT, **own), **arguments)
     taken = [next(batches) for _ in range(count)]
     batches.close()
     return taken
@@ -58,7 +60,7 @@ def test_a_batch_has_the_promised_shapes_and_ranges():
 
 @pytest.mark.parametrize("workers", [1, 2, 5])
 def test_items_do_not_depend_on_the_number_of_workers(workers):
-    direct = [training_batch(Clips(), POKES, AUGMENT, seed=3, first=4 * k, batch=4) for k in range(8)]
+    direct = [training_batch(TrainingClips(Clips(), POKES, AUGMENT, seed=3), first=4 * k, batch=4) for k in range(8)]
     assert_same(joined(take(8, workers=workers)), joined(direct))
 
 
@@ -78,7 +80,7 @@ def test_ranks_share_the_clips_of_a_step():
 
 def test_the_seed_changes_order_and_pokes():
     assert not torch.equal(take(1)[0].clip, take(1, seed=4)[0].clip)
-    items = [training_item(Clips(count=1), POKES, None, seed=seed, n=0) for seed in range(20)]
+    items = [training_item(TrainingClips(Clips(count=1), POKES, None, seed=seed), n=0) for seed in range(20)]
     assert len({item.pokes for item in items}) > 10
 
 
@@ -92,24 +94,24 @@ def test_every_clip_comes_once_per_epoch_in_an_order_of_its_own():
 def test_the_nth_item_shows_the_clip_of_its_turn():
     clips = Clips()
     for n in range(3 * len(clips)):
-        item = training_item(clips, POKES, None, seed=3, n=n)
+        item = training_item(TrainingClips(clips, POKES, None, seed=3), n=n)
         assert item.frames[0, 0, 0, 0] == clip_index(n, len(clips), seed=3)
 
 
 def test_zero_pokes_come_at_their_rate():
     clips, total = Clips(), 1200
-    share = sum(training_item(clips, POKES, None, seed=9, n=n).is_zero_poke for n in range(total))
+    share = sum(training_item(TrainingClips(clips, POKES, None, seed=9), n=n).is_zero_poke for n in range(total))
     expected = POKES.zero_poke_fraction
     assert abs(share - total * expected) < 4 * np.sqrt(total * expected * (1 - expected))
     never, always = (PokeSettings(zero_poke_fraction=f) for f in (0.0, 1.0))
-    assert not any(training_item(clips, never, None, seed=9, n=n).is_zero_poke for n in range(50))
-    assert all(training_item(clips, always, None, seed=9, n=n).is_zero_poke for n in range(50))
+    assert not any(training_item(TrainingClips(clips, never, None, seed=9), n=n).is_zero_poke for n in range(50))
+    assert all(training_item(TrainingClips(clips, always, None, seed=9), n=n).is_zero_poke for n in range(50))
 
 
 def test_a_zero_poke_is_a_still_with_a_poke_where_nothing_moved():
     clips, settings = Clips(), PokeSettings(zero_poke_fraction=1.0)
     for n in range(30):
-        item = training_item(clips, settings, None, seed=0, n=n)
+        item = training_item(TrainingClips(clips, settings, None, seed=0), n=n)
         index = clip_index(n, len(clips), seed=0)
         assert item.frames.shape == clips.frames[index].shape
         assert (item.frames == clips.frames[index][0]).all()
@@ -123,7 +125,7 @@ def test_a_zero_poke_is_a_still_with_a_poke_where_nothing_moved():
 def test_pokes_carry_the_field_after_augmentation_and_keep_the_margin(augment):
     clips = Clips()
     for n in range(60):
-        item = training_item(clips, POKES, augment, seed=1, n=n)
+        item = training_item(TrainingClips(clips, POKES, augment, seed=1), n=n)
         for poke in item.pokes:
             assert MARGIN <= min(poke.x, poke.y) <= max(poke.x, poke.y) < SIZE - MARGIN
             if not item.is_zero_poke:
@@ -132,9 +134,9 @@ def test_pokes_carry_the_field_after_augmentation_and_keep_the_margin(augment):
 
 def test_the_map_of_a_batch_holds_the_pokes_of_its_items():
     clips, single = Clips(), PokeSettings(max_pokes=1, zero_poke_fraction=0.3)
-    batch = training_batch(clips, single, AUGMENT, seed=2, first=20, batch=16)
+    batch = training_batch(TrainingClips(clips, single, AUGMENT, seed=2), first=20, batch=16)
     for k in range(16):
-        item = training_item(clips, single, AUGMENT, seed=2, n=20 + k)
+        item = training_item(TrainingClips(clips, single, AUGMENT, seed=2), n=20 + k)
         (poke,) = item.pokes
         x, y = int(poke.x), int(poke.y)
         assert batch.poke_map[k, :, y, x].tolist() == [poke.dx, poke.dy]
@@ -146,11 +148,11 @@ def test_the_map_of_a_batch_holds_the_pokes_of_its_items():
 
 def test_a_batch_has_the_tracks_of_its_items_where_asked():
     clips = Clips()
-    arguments: dict[str, Any] = {"seed": 2, "first": 30, "batch": 12}
-    assert training_batch(clips, POKES, AUGMENT, **arguments).tracks.shape == (12, 0, 2, SIZE, SIZE)
-    batch = training_batch(clips, POKES, AUGMENT, **arguments, with_tracks=True)
+    plain, tracked = (TrainingClips(clips, POKES, AUGMENT, seed=2, with_tracks=asked) for asked in (False, True))
+    assert training_batch(plain, first=30, batch=12).tracks.shape == (12, 0, 2, SIZE, SIZE)
+    batch = training_batch(tracked, first=30, batch=12)
     for k in range(12):
-        item = training_item(clips, POKES, AUGMENT, seed=2, n=30 + k)
+        item = training_item(TrainingClips(clips, POKES, AUGMENT, seed=2), n=30 + k)
         np.testing.assert_array_equal(batch.tracks[k].numpy(), tracks_to(item.frames, item.optical_flow))
         np.testing.assert_allclose(batch.tracks[k, -1].numpy(), item.optical_flow, atol=1e-5)
     assert batch.is_zero_poke.any()
@@ -164,8 +166,8 @@ def test_pins_are_added_without_changing_the_pokes():
     clips, pinned = Clips(), PokeSettings(max_pins=2)
     counts = set()
     for n in range(40):
-        plain = training_item(clips, POKES, AUGMENT, seed=1, n=n)
-        item = training_item(clips, pinned, AUGMENT, seed=1, n=n)
+        plain = training_item(TrainingClips(clips, POKES, AUGMENT, seed=1), n=n)
+        item = training_item(TrainingClips(clips, pinned, AUGMENT, seed=1), n=n)
         pins = [poke for poke in item.pokes if poke.is_pin]
         counts.add(len(pins))
         assert item.pokes == (*pins, *plain.pokes)
@@ -176,32 +178,32 @@ def test_pins_are_added_without_changing_the_pokes():
 
 def test_a_clip_in_which_nothing_moves_gives_way_to_another():
     clips = Clips(still=range(0, 13, 2))
-    shown = [training_item(clips, POKES, None, seed=0, n=n).frames[0, 0, 0, 0] for n in range(39)]
+    shown = [training_item(TrainingClips(clips, POKES, None, seed=0), n=n).frames[0, 0, 0, 0] for n in range(39)]
     assert {int(index) for index in shown} == set(range(1, 13, 2))
 
 
 def test_clips_without_motion_or_no_clips_are_refused():
     with pytest.raises(InputError, match="nothing moves in 50 of 4 clips"):
-        training_item(Clips(count=4, still=range(4)), POKES, AUGMENT, seed=0, n=0)
+        training_item(TrainingClips(Clips(count=4, still=range(4)), POKES, AUGMENT, seed=0), n=0)
     with pytest.raises(InputError, match="at least one training clip"):
-        training_item(Clips(count=0), POKES, AUGMENT, seed=0, n=0)
+        training_item(TrainingClips(Clips(count=0), POKES, AUGMENT, seed=0), n=0)
 
 
 def test_grabcut_pokes_are_drawn_and_repeat_themselves():
     settings = PokeSettings(foreground="grabcut", zero_poke_fraction=0.5)
-    one, same = (training_batch(Clips(), settings, AUGMENT, seed=0, first=0, batch=6) for _ in range(2))
+    one, same = (training_batch(TrainingClips(Clips(), settings, AUGMENT, seed=0), first=0, batch=6) for _ in range(2))
     assert_same(one, same)
 
 
 def test_a_failure_reaches_the_reader():
-    batches = training_batches(BrokenClips(), POKES, None, seed=0, batch=2, start=0, workers=2)
+    batches = training_batches(TrainingClips(BrokenClips(), POKES, None, seed=0), batch=2, start=0, workers=2)
     with pytest.raises(InputError, match="cannot be read"):
         next(batches)
     assert no_workers()
 
 
 def test_closing_ends_the_threads():
-    batches = training_batches(Clips(), POKES, AUGMENT, seed=0, batch=2, start=0, workers=3)
+    batches = training_batches(TrainingClips(Clips(), POKES, AUGMENT, seed=0), batch=2, start=0, workers=3)
     next(batches)
     assert not no_workers()
     batches.close()
@@ -216,7 +218,9 @@ def test_only_a_bounded_number_of_batches_is_made_ahead():
     clips = Clips()
     read = []
     clips.clip = lambda index: read.append(index) or clips.frames[index]
-    batches = training_batches(clips, PokeSettings(zero_poke_fraction=0), None, seed=0, batch=1, start=0, workers=2)
+    batches = training_batches(
+        TrainingClips(clips, PokeSettings(zero_poke_fraction=0), None, seed=0), batch=1, start=0, workers=2
+    )
     next(batches)
     deadline = time.monotonic() + 20
     while len(read) < 3 and time.monotonic() < deadline:

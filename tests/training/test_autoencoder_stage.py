@@ -3,19 +3,19 @@ from typing import Any
 import pytest
 import torch
 
-from ipoke.data.batches import training_batch
+from ipoke.data.batches import TrainingClips, training_batch
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 from ipoke.networks.autoencoder.losses import motion_error
 from ipoke.sampling.model import PokeModel
 from ipoke.training.autoencoder_stage import AutoencoderStage
-from ipoke.training.stage import Moment
+from ipoke.training.stage import StepContext
 from tiny import MovingSquares, tiny_recipe
 
 FRAMES = 4
 
 
 def moment(progress=0.0, seed=0):
-    return Moment(0, progress, torch.Generator().manual_seed(seed))
+    return StepContext(0, progress, torch.Generator().manual_seed(seed))
 
 
 MOTION = ("autoencoder_losses.motion=3.0", "autoencoder_losses.motion_between=2.0")
@@ -26,7 +26,9 @@ def make(*overrides, motion=MOTION, with_tracks=True):
     torch.manual_seed(0)
     stage = AutoencoderStage(PokeModel(recipe).autoencoder, recipe, None, torch.device("cpu"))
     poked = recipe.pokes.model_copy(update={"zero_poke_fraction": 0.0})
-    batch = training_batch(MovingSquares(), poked, None, seed=0, first=0, batch=2, with_tracks=with_tracks)
+    batch = training_batch(
+        TrainingClips(MovingSquares(), poked, None, seed=0, with_tracks=with_tracks), first=0, batch=2
+    )
     return stage, batch
 
 
@@ -44,8 +46,8 @@ def terms(stage: Any, batch, motion=None, at=None):
             return DecodedFrames(clip, clip, motion[:, only], -motion[:, only], clip[:, :, :1])
 
         stage.autoencoder.decode = decode
-    *_, move = stage.moves(batch, at or moment())
-    return move.terms
+    *_, loss_step = stage.loss_steps(batch, at or moment())
+    return loss_step.terms
 
 
 @pytest.mark.parametrize(("progress", "weight"), [(0.0, 0.5), (0.5, 0.5), (0.7, 3.7), (0.75, 4.5), (1.0, 4.5)])

@@ -6,7 +6,7 @@ import torch
 from ipoke.core.errors import InputError
 from ipoke.core.recipe import BASELINE_STAGE, STAGES, stage_stream, stages_of
 from ipoke.core.runs import Run, read_tensors
-from ipoke.data.batches import training_batch
+from ipoke.data.batches import TrainingClips, training_batch
 from ipoke.sampling.model import PokeModel
 from ipoke.training import train as training_room
 from ipoke.training.autoencoder_stage import AutoencoderStage
@@ -14,7 +14,7 @@ from ipoke.training.baseline_stage import BaselineStage
 from ipoke.training.baselines.methods import METHODS, make_baseline
 from ipoke.training.baselines.samplers import load_baseline
 from ipoke.training.loop import TrainingStopped
-from ipoke.training.stage import Moment
+from ipoke.training.stage import StepContext
 from ipoke.training.train import train
 from tiny import FRAMES, MovingSquares, Silent, clip_set, stop_after, tiny_recipe, training
 
@@ -43,11 +43,13 @@ def make(method, *overrides):
     torch.manual_seed(0)
     stage = BaselineStage(make_baseline(recipe), None, torch.device("cpu"))
     poked = recipe.pokes.model_copy(update={"zero_poke_fraction": 0.0})
-    return stage, training_batch(MovingSquares(), poked, None, seed=0, first=0, batch=2, with_tracks=True)
+    return stage, training_batch(
+        TrainingClips(MovingSquares(), poked, None, seed=0, with_tracks=True), first=0, batch=2
+    )
 
 
 def moment(progress=0.0, seed=0):
-    return Moment(0, progress, torch.Generator().manual_seed(seed))
+    return StepContext(0, progress, torch.Generator().manual_seed(seed))
 
 
 @pytest.mark.parametrize("method", ["cvae", "recurrent"])
@@ -119,21 +121,21 @@ def test_streams_of_randomness_are_the_stages_own():
 @pytest.mark.parametrize("method", METHODS)
 def test_terms_are_those_of_the_method(method):
     stage, batch = make(method, "autoencoder_losses.frames_per_step=2")
-    (move,) = stage.moves(batch, moment())
-    assert move.player == BASELINE_STAGE
+    (loss_step,) = stage.loss_steps(batch, moment())
+    assert loss_step.player == BASELINE_STAGE
     own = {
         "cvae": {"kl", "motion", "motion_between"},
         "sparse_warping": set(),
         "deterministic": {"motion", "motion_between"},
         "recurrent": {"kl", "motion", "motion_between"},
     }
-    assert move.terms.keys() == {"reconstruction_l1", "pyramid_l1"} | own[method]
+    assert loss_step.terms.keys() == {"reconstruction_l1", "pyramid_l1"} | own[method]
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_the_discriminators_meet_all_but_the_warping(method):
     stage, batch = make(method)
-    moves = {move.player: move for move in stage.moves(batch, moment(progress=0.9))}
+    moves = {loss_step.player: loss_step for loss_step in stage.loss_steps(batch, moment(progress=0.9))}
     critics = {"temporal", "static"} if method != "sparse_warping" else set()
     assert moves.keys() == {BASELINE_STAGE} | critics
     assert ("adversarial_temporal" in moves[BASELINE_STAGE].terms) == bool(critics)
@@ -166,7 +168,9 @@ def test_a_square_is_followed_from_the_given_frame_on():
     stage, _ = make("recurrent")
     squares = MovingSquares()
     tracks = torch.stack([squares_at(squares, step) for step in range(1, FRAMES + 1)], 1)
-    batch = training_batch(squares, tiny_recipe().pokes, None, seed=0, first=0, batch=1, with_tracks=True)
+    batch = training_batch(
+        TrainingClips(squares, tiny_recipe().pokes, None, seed=0, with_tracks=True), first=0, batch=1
+    )
     found = stage._displacements(batch._replace(tracks=tracks, optical_flow=tracks[:, -1]), [FRAMES - 1])[0, 0]
     x, y = squares.corners[0]
     first, last = tracks[0, 0, :, y, x], tracks[0, -1, :, y, x]
@@ -186,8 +190,8 @@ def squares_at(squares, step):
 
 def test_without_tracks_no_motion_can_be_asked_of_a_later_frame():
     stage, batch = make("recurrent")
-    (move,) = stage.moves(batch._replace(tracks=batch.tracks[:, :0]), moment())
-    assert "motion" not in move.terms
+    (loss_step,) = stage.loss_steps(batch._replace(tracks=batch.tracks[:, :0]), moment())
+    assert "motion" not in loss_step.terms
 
 
 def test_windows_of_the_discriminator_begin_with_what_was_given():

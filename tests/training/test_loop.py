@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from ipoke.core.errors import InputError
 from ipoke.core.recipe import STAGES
 from ipoke.core.runs import Run, read_tensors
-from ipoke.data.batches import training_batches
+from ipoke.data.batches import TrainingClips, training_batches
 from ipoke.networks.autoencoder import losses
 from ipoke.sampling.model import PokeModel, load
 from ipoke.training.autoencoder_stage import AutoencoderStage
@@ -241,7 +241,9 @@ def autoencoder_loop(out, should_stop):
 
 def batches_from(start):
     recipe = tiny_recipe()
-    return training_batches(clip_set(), recipe.pokes, recipe.augment, seed=0, batch=2, start=start, with_tracks=True)
+    return training_batches(
+        TrainingClips(clip_set(), recipe.pokes, recipe.augment, seed=0, with_tracks=True), batch=2, start=start
+    )
 
 
 def not_a_number(mean, logvar):

@@ -7,10 +7,10 @@ from torch import nn
 
 from ipoke.core.runs import Run, read_tensors
 from ipoke.core.sections import StageSettings
-from ipoke.data.batches import training_batches
+from ipoke.data.batches import TrainingClips, training_batches
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.outliers import FIRST_STEPS, Outliers
-from ipoke.training.stage import Move, Stage
+from ipoke.training.stage import LossStep, Stage
 from tiny import clip_set, loop_of, stop_after, tiny_recipe
 
 
@@ -58,13 +58,13 @@ class Slope(Stage):
         self.place, self.cliffs = nn.Linear(2, 1, bias=False), cliffs
         super().__init__(settings, {"latent_flow": self.place}, torch.device("cpu"))
 
-    def moves(self, batch, moment):
+    def loss_steps(self, batch, context):
         ahead, aside = self.place.weight[0]
-        slope = 1 + 0.1 * torch.rand((), generator=moment.generator)
-        side = -1e12 if moment.clips in self.cliffs else 1e-3
-        yield Move("latent_flow", {"height": slope * ahead + side * aside}, {})
+        slope = 1 + 0.1 * torch.rand((), generator=context.generator)
+        side = -1e12 if context.clips in self.cliffs else 1e-3
+        yield LossStep("latent_flow", {"height": slope * ahead + side * aside}, {})
 
-    def picture(self, batch, moment):
+    def picture(self, batch, context):
         return np.zeros((1, 1, 3), np.uint8)
 
 
@@ -76,7 +76,7 @@ def trained(out, stage, steps):
     with pytest.raises(TrainingStopped):
         loop.train(
             lambda start: training_batches(
-                clip_set(), recipe.pokes, None, seed=0, batch=2, start=start, with_tracks=False
+                TrainingClips(clip_set(), recipe.pokes, None, seed=0, with_tracks=False), batch=2, start=start
             )
         )
     return read_tensors(Run(out).checkpoint("latent_flow"))[0]

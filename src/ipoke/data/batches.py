@@ -69,28 +69,36 @@ class Item:
     is_zero_poke: bool
 
 
+@dataclass(frozen=True)
+class TrainingClips:
+    """Clips as a training sees them: the n-th one depends on n and on these alone."""
+
+    source: ClipSource
+    pokes: PokeSettings
+    """How pokes are drawn."""
+    augment: AugmentSettings | None
+    """How clips are augmented; not at all if None."""
+    seed: int
+    with_tracks: bool = False
+    """Whether batches have the clips' tracks."""
+    objects: Objects | None = None
+    """The clips of each object, where all objects come equally often."""
+
+
 def clip_index(n: int, length: int, seed: int) -> int:
     """Say which clip comes n-th in a training: every one of ``length`` clips once per epoch, in an order of its own."""
     return int(_permutation(length, n // length, seed)[n % length])
 
 
-def training_item(
-    clips: ClipSource,
-    pokes: PokeSettings,
-    augment: AugmentSettings | None,
-    *,
-    seed: int,
-    n: int,
-    objects: Objects | None = None,
-) -> Item:
+def training_item(training: TrainingClips, n: int) -> Item:
     """Make the n-th clip of a training, augmented and poked; a share of them are stills with a poked background.
 
-    With ``objects``, each of them comes equally often. A clip in which nothing moves gives way to another, of the same
-    object if there are any.
+    A clip in which nothing moves gives way to another, of the same object if there are any.
 
     Raises:
         InputError: There are no clips, or nothing moves in this one and in 50 drawn in its place.
     """
+    clips, pokes, objects, seed = training.source, training.pokes, training.objects, training.seed
     if len(clips) == 0:
         raise InputError("clips: got none, expected at least one training clip; prepare more videos")
     rng = np.random.default_rng([seed, n])
@@ -100,7 +108,7 @@ def training_item(
         index, others = balanced_clip_index(n, objects, seed), objects[object_of_turn(n, len(objects), seed)]
     is_zero_poke = bool(rng.random() < pokes.zero_poke_fraction)
     for _ in range(1 + TRIES):
-        item = _poked_item(clips, index, pokes, augment, rng, is_zero_poke)
+        item = _poked_item(clips, index, pokes, training.augment, rng, is_zero_poke)
         if item is not None:
             return item
         index = int(others[rng.integers(len(others))])
@@ -110,57 +118,28 @@ def training_item(
     )
 
 
-def training_batch(
-    clips: ClipSource,
-    pokes: PokeSettings,
-    augment: AugmentSettings | None,
-    *,
-    seed: int,
-    first: int,
-    batch: int,
-    with_tracks: bool = False,
-    objects: Objects | None = None,
-) -> Batch:
-    """Make the batch of the clips from the ``first``-th of a training on, with their tracks if asked for.
+def training_batch(training: TrainingClips, first: int, batch: int) -> Batch:
+    """Make the batch of the clips from the ``first``-th of a training on.
 
     Raises:
         InputError: As `training_item`.
     """
-    return _collate(
-        [training_item(clips, pokes, augment, seed=seed, n=n, objects=objects) for n in range(first, first + batch)],
-        pokes.patch,
-        with_tracks=with_tracks,
-    )
+    items = [training_item(training, n) for n in range(first, first + batch)]
+    return _collate(items, training.pokes.patch, with_tracks=training.with_tracks)
 
 
 def training_batches(
-    clips: ClipSource,
-    pokes: PokeSettings,
-    augment: AugmentSettings | None,
-    *,
-    seed: int,
-    batch: int,
-    start: int,
-    rank: int = 0,
-    world_size: int = 1,
-    workers: int = 1,
-    with_tracks: bool = False,
-    objects: Objects | None = None,
+    training: TrainingClips, *, batch: int, start: int, rank: int = 0, world_size: int = 1, workers: int = 1
 ) -> Generator[Batch, None, None]:
     """Yield batches without end, made ahead in threads.
 
     Args:
-        clips: Where clips come from; read by several threads at once.
-        pokes: How pokes are drawn.
-        augment: How clips are augmented; not at all if None.
-        seed: Decides everything random.
+        training: Clips, and how a training sees them; read by several threads at once.
         batch: Clips per batch and rank.
         start: Clips seen before, by all ranks together.
         rank: Which of the processes this is; each takes its ``batch`` of the ``batch * world_size`` clips of a step.
         world_size: How many processes take part.
         workers: Threads, at least 1.
-        with_tracks: Whether to find the clips' tracks.
-        objects: The clips of each object, if all objects shall come equally often.
 
     Raises:
         InputError: As `training_item`, when the batch concerned is due.
@@ -169,19 +148,7 @@ def training_batches(
     waiting: deque[Future[Batch]] = deque()
     try:
         for first in count(start + rank * batch, batch * world_size):
-            waiting.append(
-                pool.submit(
-                    training_batch,
-                    clips,
-                    pokes,
-                    augment,
-                    seed=seed,
-                    first=first,
-                    batch=batch,
-                    with_tracks=with_tracks,
-                    objects=objects,
-                )
-            )
+            waiting.append(pool.submit(training_batch, training, first, batch))
             if len(waiting) > workers:
                 yield waiting.popleft().result()
     finally:

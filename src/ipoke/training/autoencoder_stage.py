@@ -14,7 +14,7 @@ from ipoke.networks.autoencoder.generated import Generated
 from ipoke.networks.autoencoder.lpips import Lpips
 from ipoke.networks.autoencoder.perceptual import Vgg19Distance
 from ipoke.training.reconstruction_stage import ReconstructionStage, rows
-from ipoke.training.stage import Moment
+from ipoke.training.stage import StepContext
 
 
 class AutoencoderStage(ReconstructionStage):
@@ -33,15 +33,15 @@ class AutoencoderStage(ReconstructionStage):
         super().__init__(autoencoder, recipe, perceptual, device)
         self.autoencoder = autoencoder
 
-    def generate(self, batch: Batch, chosen: list[int], moment: Moment) -> Generated:
+    def generate(self, batch: Batch, chosen: list[int], context: StepContext) -> Generated:
         """Decode the chosen frames from a draw of the posterior."""
         mean, logvar = self.autoencoder.encode(batch.clip, batch.tracks)
-        z = sample_posterior(mean, logvar, moment.generator)
+        z = sample_posterior(mean, logvar, context.generator)
         decoded = self.autoencoder.decode(z, batch.clip[:, 0], batch.clip.shape[1] - 1, only=chosen)
-        weight = losses.kl_weight(self.weights.kl, self.weights.kl_last, moment.progress)
+        weight = losses.kl_weight(self.weights.kl, self.weights.kl_last, context.progress)
         return Generated(decoded, {"kl": weight * losses.kl_to_standard_normal(mean, logvar)})
 
-    def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, batch: Batch, context: StepContext) -> UInt8[np.ndarray, "h w 3"]:
         """Draw clips above their reconstructions from the posterior mean."""
         clip = batch.clip[:4]
         with self.autocast():

@@ -11,7 +11,7 @@ from ipoke.networks.autoencoder.lpips import Lpips
 from ipoke.networks.autoencoder.perceptual import Vgg19Distance
 from ipoke.training.baselines.baseline import Baseline
 from ipoke.training.reconstruction_stage import ReconstructionStage, rows
-from ipoke.training.stage import Moment
+from ipoke.training.stage import StepContext
 
 RATE = 1 / 4
 """Learning rate of a baseline, as a share of the autoencoder's. At all of it, roll-outs that no latent tells what moves
@@ -30,11 +30,11 @@ class BaselineStage(ReconstructionStage):
         self.given = baseline.context - 1
         self.encodes_clips = baseline.reads_tracks
 
-    def generate(self, batch: Batch, chosen: list[int], moment: Moment) -> Generated:
+    def generate(self, batch: Batch, chosen: list[int], context: StepContext) -> Generated:
         """Let the baseline make the chosen frames."""
-        return self.baseline.generate(batch, chosen, moment.generator, moment.progress)
+        return self.baseline.generate(batch, chosen, context.generator, context.progress)
 
-    def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, batch: Batch, context: StepContext) -> UInt8[np.ndarray, "h w 3"]:
         """Draw clips above what the baseline answers to their stills and pokes."""
         clip, asked = batch.clip[:4], batch.poke_map[:4]
         answers = self.baseline.answer(clip[:, : self.baseline.context], asked, [[n] for n in range(len(clip))])

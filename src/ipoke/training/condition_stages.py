@@ -18,7 +18,7 @@ from ipoke.networks.autoencoder.perceptual import Vgg19Distance
 from ipoke.networks.conditions.condition import ConditionEncoders
 from ipoke.networks.conditions.condition_encoder import ConditionDecoder
 from ipoke.networks.nn.shrink import shrunk, shrunk_field
-from ipoke.training.stage import Moment, Move, Stage
+from ipoke.training.stage import LossStep, Stage, StepContext
 
 LARGEST_ADVERSARIAL_WEIGHT = 1e4
 
@@ -76,10 +76,10 @@ class ImageEncoderStage(Stage):
         self.perceptual = perceptual if settings.perceptual else None
         self.adversarial_start = settings.adversarial_start
 
-    def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
-        """Yield the encoder's turn, then the discriminator's."""
+    def loss_steps(self, batch: Batch, context: StepContext) -> Iterator[LossStep]:
+        """Yield the encoder's loss, then the discriminator's."""
         frame = shrunk(batch.clip[:, -1], self.shrink)
-        critic = "static" in self.players and moment.progress >= self.adversarial_start
+        critic = "static" in self.players and context.progress >= self.adversarial_start
         self.let_learn("image_encoder")
         with self.autocast():
             generated = self.decoder(self.encoder(frame))
@@ -89,9 +89,9 @@ class ImageEncoderStage(Stage):
         if critic:
             adversarial = losses.hinge_generator(self.players["static"](generated))
             terms["adversarial"] = self._weight(nll, adversarial) * adversarial
-        yield Move("image_encoder", terms, {"l1": (generated - frame).abs().mean()})
+        yield LossStep("image_encoder", terms, {"l1": (generated - frame).abs().mean()})
         if critic:
-            yield self._static_move(frame, generated.detach())
+            yield self._static_step(frame, generated.detach())
 
     def _weight(self, nll: Tensor, adversarial: Tensor) -> Tensor:
         last = self.decoder.last.bias
@@ -101,11 +101,11 @@ class ImageEncoderStage(Stage):
         (of_adversarial,) = torch.autograd.grad(adversarial, last, retain_graph=True)
         return (of_nll.norm() / (of_adversarial.norm() + 1e-4)).clamp(0, LARGEST_ADVERSARIAL_WEIGHT).detach()
 
-    def _static_move(self, frame: Tensor, generated: Tensor) -> Move:
+    def _static_step(self, frame: Tensor, generated: Tensor) -> LossStep:
         self.let_learn("static")
         real = frame.detach().requires_grad_()
         real_logits, fake_logits = self.players["static"](real), self.players["static"](generated)
-        return Move(
+        return LossStep(
             "static",
             {
                 "image_hinge": 2 * losses.hinge_discriminator(real_logits, fake_logits),
@@ -114,7 +114,7 @@ class ImageEncoderStage(Stage):
             {},
         )
 
-    def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, batch: Batch, context: StepContext) -> UInt8[np.ndarray, "h w 3"]:
         """Draw frames above their reconstructions."""
         frame = shrunk(batch.clip[:8, -1], self.shrink)
         both = torch.stack([frame, self.decoder(self.encoder(frame)).float().clamp(-1, 1)])
@@ -142,8 +142,8 @@ class PokeEncoderStage(Stage):
         uses_it = not self.predicts_mean and recipe.train.poke_encoder.perceptual
         self.perceptual = perceptual if uses_it else None
 
-    def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
-        """Yield the one turn."""
+    def loss_steps(self, batch: Batch, context: StepContext) -> Iterator[LossStep]:
+        """Yield the one loss."""
         self.let_learn("poke_encoder")
         predicted, wanted = self._predict(batch), shrunk_field(batch.optical_flow, self.conditions.shrink)
         difference = predicted - wanted
@@ -152,7 +152,7 @@ class PokeEncoderStage(Stage):
         else:
             pair = (torch.cat([field, torch.zeros_like(field[:, :1])], 1) for field in (predicted, wanted))
             error = pixel_and_perceptual_error(*pair, self.perceptual)[:, :2]
-        yield Move(
+        yield LossStep(
             "poke_encoder",
             {"optical_flow_nll": self.scaled_error(error)},
             {
@@ -162,7 +162,7 @@ class PokeEncoderStage(Stage):
             },
         )
 
-    def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, batch: Batch, context: StepContext) -> UInt8[np.ndarray, "h w 3"]:
         """Draw source frames, optical flow, and the optical flow predicted from pokes."""
         few = Batch(*(part[:8] for part in batch))
         shrink = self.conditions.shrink

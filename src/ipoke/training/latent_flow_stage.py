@@ -13,7 +13,7 @@ from ipoke.data.batches import Batch
 from ipoke.engine.engine import choose_engine
 from ipoke.networks.autoencoder.clip_encoder import sample_posterior
 from ipoke.sampling.model import PokeModel
-from ipoke.training.stage import Moment, Move, Stage
+from ipoke.training.stage import LossStep, Stage, StepContext
 
 
 class LatentFlowStage(Stage):
@@ -35,23 +35,23 @@ class LatentFlowStage(Stage):
         model.autoencoder.eval().requires_grad_(False)
         model.conditions.eval().requires_grad_(False)
 
-    def begin(self, batch: Batch, moment: Moment) -> None:
+    def begin(self, batch: Batch, context: StepContext) -> None:
         """Initialise the bijection's layers from the first batch."""
         with torch.no_grad():
-            self.model.latent_flow.initialise(self._latent(batch, moment), self._condition(batch))
+            self.model.latent_flow.initialise(self._latent(batch, context), self._condition(batch))
 
-    def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
-        """Yield the one turn: nats per clip."""
+    def loss_steps(self, batch: Batch, context: StepContext) -> Iterator[LossStep]:
+        """Yield the one loss, nats per clip."""
         self.let_learn("latent_flow")
-        z = self._latent(batch, moment)
+        z = self._latent(batch, context)
         with torch.set_grad_enabled(self.conditions_learn):
             cond = self._condition(batch)
         with self.autocast():
             nll = self.model.latent_flow.nll(z, cond)
         bits = (nll.detach() / z[0].numel() + 0.5 * math.log(2 * math.pi)) / math.log(2)
-        yield Move("latent_flow", {"nll_nats": nll}, {"nll_bits_per_dim": bits})
+        yield LossStep("latent_flow", {"nll_nats": nll}, {"nll_bits_per_dim": bits})
 
-    def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, batch: Batch, context: StepContext) -> UInt8[np.ndarray, "h w 3"]:
         """Draw each clip above two samples under its pokes."""
         few = Batch(*(part[:3] for part in batch))
         cond = self._condition(few)
@@ -66,10 +66,10 @@ class LatentFlowStage(Stage):
         frames = frames_from_clip(torch.stack(rows, 1).flatten(0, 1).float().nan_to_num(0.0))
         return np.concatenate([np.concatenate(list(row), 1) for row in frames], 0)
 
-    def _latent(self, batch: Batch, moment: Moment) -> Float[Tensor, "b c h w"]:
+    def _latent(self, batch: Batch, context: StepContext) -> Float[Tensor, "b c h w"]:
         with torch.no_grad(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self._half_encoder):
             mean, logvar = self.model.encode(batch.clip, batch.tracks)
-        return sample_posterior(mean, logvar, moment.generator)
+        return sample_posterior(mean, logvar, context.generator)
 
     def _condition(self, batch: Batch) -> Float[Tensor, "b k h w"]:
         with self.autocast():

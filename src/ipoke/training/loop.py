@@ -24,7 +24,7 @@ from ipoke.data.images import write_png
 from ipoke.training.outliers import Outliers
 from ipoke.training.parallel import Workers
 from ipoke.training.schedule import WeightAverage, learning_rate
-from ipoke.training.stage import Moment, Move, Stage
+from ipoke.training.stage import LossStep, Stage, StepContext
 
 LOG_EVERY_S = 5.0
 """Seconds between rows of metrics.jsonl."""
@@ -115,7 +115,7 @@ class Loop:
             while not self._is_finished():
                 batch = Batch(*(part.to(self.stage.device) for part in next(batches)))
                 if self.clips == 0:
-                    self.stage.begin(batch, self._moment())
+                    self.stage.begin(batch, self._context())
                     for module in self.stage.players.values():
                         self.workers.share(module)
                     self.average = WeightAverage(self.stage.players[self.kept], settings.ema_half_life_clips)
@@ -137,12 +137,12 @@ class Loop:
                     raise TrainingStopped
         self._finish()
 
-    def _moment(self) -> Moment:
+    def _context(self) -> StepContext:
         words = np.random.SeedSequence(
             [self.seed, stage_stream(self.stage.name), self.workers.rank, self.clips]
         ).generate_state(2, np.uint64)
         generator = torch.Generator().manual_seed(int(words[0] >> 1))
-        return Moment(self.clips, self.due / self.stage.settings.clips, generator)
+        return StepContext(self.clips, self.due / self.stage.settings.clips, generator)
 
     @property
     def due(self) -> int:
@@ -156,38 +156,38 @@ class Loop:
         return self._ended or self.due >= self.stage.settings.clips
 
     def step(self, batch: Batch) -> dict[str, Tensor]:
-        """Take one step: every player's turn, on one batch; give losses and figures."""
+        """Take one step: update every player on one batch; give losses and figures."""
         settings = self.stage.settings
         rate = learning_rate(settings, self.due)
         figures: dict[str, Tensor] = {}
         for module in self.stage.players.values():
             module.train()
-        for move in self.stage.moves(batch, self._moment()):
-            self._check_finite(move)
-            optimizer = self.optimizers[move.player]
-            parameters = [p for p in self.stage.players[move.player].parameters() if p.requires_grad]
+        for loss_step in self.stage.loss_steps(batch, self._context()):
+            self._check_finite(loss_step)
+            optimizer = self.optimizers[loss_step.player]
+            parameters = [p for p in self.stage.players[loss_step.player].parameters() if p.requires_grad]
             optimizer.zero_grad(set_to_none=True)
-            torch.stack(list(move.terms.values())).sum().backward()
+            torch.stack(list(loss_step.terms.values())).sum().backward()
             self.workers.average_gradients(parameters)
             norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
             if not torch.isfinite(norm):
-                raise InputError(self._diverged(f"the gradient of {move.player}", float(norm)))
-            if not self.outliers[move.player].has(norm):
+                raise InputError(self._diverged(f"the gradient of {loss_step.player}", float(norm)))
+            if not self.outliers[loss_step.player].has(norm):
                 if settings.gradient_clip:
                     nn.utils.clip_grads_with_norm_(parameters, settings.gradient_clip, norm)
                 for group in optimizer.param_groups:
                     group["lr"] = rate
                 optimizer.step()
-            figures |= {name: value.detach() for name, value in (move.terms | move.figures).items()}
-            figures[f"gradient_norm_{move.player}"] = norm
+            figures |= {name: value.detach() for name, value in (loss_step.terms | loss_step.figures).items()}
+            figures[f"gradient_norm_{loss_step.player}"] = norm
             if settings.gradient_skip:
-                figures[f"updates_left_out_{move.player}"] = torch.tensor(self.outliers[move.player].left_out)
+                figures[f"updates_left_out_{loss_step.player}"] = torch.tensor(self.outliers[loss_step.player].left_out)
         return figures
 
-    def _check_finite(self, move: Move) -> None:
+    def _check_finite(self, loss_step: LossStep) -> None:
         """Stop before an update that would spoil the weights, and name the term that is to blame."""
-        if not torch.isfinite(torch.stack(list(move.terms.values()))).all():
-            name, value = next((n, float(v.detach())) for n, v in move.terms.items() if not torch.isfinite(v))
+        if not torch.isfinite(torch.stack(list(loss_step.terms.values()))).all():
+            name, value = next((n, float(v.detach())) for n, v in loss_step.terms.items() if not torch.isfinite(v))
             raise InputError(self._diverged(f"the loss term {name}", value))
 
     def _diverged(self, what: str, value: float) -> str:
@@ -222,7 +222,7 @@ class Loop:
         module.load_state_dict(self.average.state())
         module.eval()
         with torch.no_grad():
-            picture = self.stage.picture(batch, self._moment())
+            picture = self.stage.picture(batch, self._context())
         module.load_state_dict(current)
         write_png(self.run.folder / "samples" / f"{self.stage.name}-{self.clips:08d}.png", picture)
 

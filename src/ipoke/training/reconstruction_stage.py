@@ -1,4 +1,4 @@
-"""What stages that learn to give clips have in common: the losses of frames, and the discriminators' turns."""
+"""What stages that learn to give clips have in common: the losses of frames, and the discriminators."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -20,14 +20,14 @@ from ipoke.networks.autoencoder.generated import Generated
 from ipoke.networks.autoencoder.lpips import Lpips
 from ipoke.networks.autoencoder.perceptual import Vgg19Distance
 from ipoke.networks.autoencoder.splat import flow_from_later_frame
-from ipoke.training.stage import Moment, Move, Stage
+from ipoke.training.stage import LossStep, Stage, StepContext
 
 
 class ReconstructionStage(Stage):
     """Learn to give the frames of a clip, by the losses of Eq. 9.
 
-    Turns: temporal discriminator, static discriminator, learner, as in the original. Differs from the original: the
-    discriminators may rest for a first share of the stage, in which only some frames need decoding.
+    Order of updates: temporal discriminator, static discriminator, learner, as in the original. Differs from the
+    original: the discriminators may rest for a first share of the stage, in which only some frames need decoding.
     """
 
     given = 0
@@ -52,36 +52,36 @@ class ReconstructionStage(Stage):
         self.recipe, self.perceptual = recipe, perceptual
 
     @abstractmethod
-    def generate(self, batch: Batch, chosen: list[int], moment: Moment) -> Generated:
+    def generate(self, batch: Batch, chosen: list[int], context: StepContext) -> Generated:
         """Make the chosen frames of a batch (0 is the first after the source frame) for the learner to be judged by."""
 
-    def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
-        """Yield the discriminators' turns, once they take part, then the learner's."""
+    def loss_steps(self, batch: Batch, context: StepContext) -> Iterator[LossStep]:
+        """Yield the losses of the discriminators, once they take part, then the learner's."""
         clip = batch.clip
         frames = clip.shape[1] - 1
-        critics = self.adversarial and moment.progress >= self.weights.adversarial_start
-        chosen = list(range(self.given, frames)) if critics else self._chosen_frames(frames, moment)
+        critics = self.adversarial and context.progress >= self.weights.adversarial_start
+        chosen = list(range(self.given, frames)) if critics else self._chosen_frames(frames, context)
         self.let_learn(self.name)
         with self.autocast():
-            decoded, own_terms = self.generate(batch, chosen, moment)
+            decoded, own_terms = self.generate(batch, chosen, context)
         if critics:
-            yield self._temporal_move(clip, decoded.clip.detach(), moment)
-            yield self._static_move(clip, decoded.clip.detach(), moment)
+            yield self._temporal_step(clip, decoded.clip.detach(), context)
+            yield self._static_step(clip, decoded.clip.detach(), context)
         self.let_learn(self.name)
-        terms = self._reconstruction_terms(decoded, batch, chosen, moment) | own_terms
+        terms = self._reconstruction_terms(decoded, batch, chosen, context) | own_terms
         if critics:
-            terms |= self._critic_terms(clip, decoded.clip, moment)
-        yield Move(self.name, terms, {"psnr_db": _psnr(decoded.clip, clip[:, 1:][:, chosen])})
+            terms |= self._critic_terms(clip, decoded.clip, context)
+        yield LossStep(self.name, terms, {"psnr_db": _psnr(decoded.clip, clip[:, 1:][:, chosen])})
 
-    def _chosen_frames(self, frames: int, moment: Moment) -> list[int]:
+    def _chosen_frames(self, frames: int, context: StepContext) -> list[int]:
         count, others = self.weights.frames_per_step, range(self.given, frames - 1)
         if count is None or count > len(others):
             return [*others, frames - 1]
-        drawn = torch.randperm(len(others), generator=moment.generator)[: count - 1].tolist()
+        drawn = torch.randperm(len(others), generator=context.generator)[: count - 1].tolist()
         return [*sorted(others[index] for index in drawn), frames - 1]
 
     def _reconstruction_terms(
-        self, decoded: DecodedFrames, batch: Batch, chosen: list[int], moment: Moment
+        self, decoded: DecodedFrames, batch: Batch, chosen: list[int], context: StepContext
     ) -> dict[str, Tensor]:
         weights, target = self.weights, batch.clip[:, 1:][:, chosen]
         terms = {"reconstruction_l1": weights.reconstruction_l1 * F.l1_loss(decoded.clip, target)}
@@ -92,7 +92,7 @@ class ReconstructionStage(Stage):
         if self.perceptual is not None and weights.perceptual:
             shown, wanted = decoded.clip.flatten(0, 1), target.flatten(0, 1)
             if weights.perceptual_images is not None:
-                picked = torch.randperm(len(shown), generator=moment.generator)[: weights.perceptual_images]
+                picked = torch.randperm(len(shown), generator=context.generator)[: weights.perceptual_images]
                 shown, wanted = shown[picked], wanted[picked]
             with self.autocast():
                 distance = self.perceptual(shown, wanted).mean()
@@ -123,11 +123,11 @@ class ReconstructionStage(Stage):
             fields = later.unflatten(0, fields.shape[:2])
         return fields
 
-    def _critic_terms(self, clip: Tensor, generated: Tensor, moment: Moment) -> dict[str, Tensor]:
+    def _critic_terms(self, clip: Tensor, generated: Tensor, context: StepContext) -> dict[str, Tensor]:
         weights = self.weights
-        real, fake = self._windows(clip, generated, moment)
+        real, fake = self._windows(clip, generated, context)
         with self.autocast():
-            static = self.players["static"](self._picked_frames(generated, moment))
+            static = self.players["static"](self._picked_frames(generated, context))
             temporal, fake_features = self.players["temporal"](fake)
             with torch.no_grad():
                 _, real_features = self.players["temporal"](real)
@@ -137,9 +137,9 @@ class ReconstructionStage(Stage):
             "feature_matching": weights.feature_matching * losses.feature_matching(real_features, fake_features),
         }
 
-    def _temporal_move(self, clip: Tensor, generated: Tensor, moment: Moment) -> Move:
+    def _temporal_step(self, clip: Tensor, generated: Tensor, context: StepContext) -> LossStep:
         self.let_learn("temporal")
-        real, fake = self._windows(clip, generated, moment)
+        real, fake = self._windows(clip, generated, context)
         real = real.detach().requires_grad_(self.weights.gradient_penalty > 0)
         real_logits, _ = self.players["temporal"](real)
         fake_logits, _ = self.players["temporal"](fake)
@@ -148,26 +148,26 @@ class ReconstructionStage(Stage):
             terms["temporal_gradient_penalty"] = self.weights.gradient_penalty * losses.gradient_penalty(
                 real_logits, real
             )
-        return Move("temporal", terms, {})
+        return LossStep("temporal", terms, {})
 
-    def _static_move(self, clip: Tensor, generated: Tensor, moment: Moment) -> Move:
+    def _static_step(self, clip: Tensor, generated: Tensor, context: StepContext) -> LossStep:
         self.let_learn("static")
         with self.autocast():
-            real = self.players["static"](self._picked_frames(clip, moment))
-            fake = self.players["static"](self._picked_frames(generated, moment))
-        return Move("static", {"static_hinge": losses.hinge_discriminator(real.float(), fake.float())}, {})
+            real = self.players["static"](self._picked_frames(clip, context))
+            fake = self.players["static"](self._picked_frames(generated, context))
+        return LossStep("static", {"static_hinge": losses.hinge_discriminator(real.float(), fake.float())}, {})
 
-    def _picked_frames(self, clip: Tensor, moment: Moment) -> Tensor:
+    def _picked_frames(self, clip: Tensor, context: StepContext) -> Tensor:
         """Draw frames of a batch of clips, with replacement."""
         frames = clip.flatten(0, 1)
         count = self.recipe.discriminators.static_frames
-        return frames[torch.randint(len(frames), (count,), generator=moment.generator)]
+        return frames[torch.randint(len(frames), (count,), generator=context.generator)]
 
-    def _windows(self, clip: Tensor, generated: Tensor, moment: Moment) -> tuple[Tensor, Tensor]:
+    def _windows(self, clip: Tensor, generated: Tensor, context: StepContext) -> tuple[Tensor, Tensor]:
         """Cut as many frames as are predicted out of the real clip and out of given and generated frames."""
         frames, first = clip.shape[1] - 1, 0
         if self.recipe.discriminators.window == "random":
-            first = int(torch.randint(2, (), generator=moment.generator))
+            first = int(torch.randint(2, (), generator=context.generator))
         fake = torch.cat([clip[:, : 1 + self.given], generated], 1)
         return clip[:, first : first + frames], fake[:, first : first + frames]
 

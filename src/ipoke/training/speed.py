@@ -10,7 +10,7 @@ from ipoke.core.runs import Run
 from ipoke.data.batches import Batch
 from ipoke.training.loop import Loop
 from ipoke.training.parallel import Workers
-from ipoke.training.stage import Moment, Stage
+from ipoke.training.stage import Stage, StepContext
 
 
 class Timed(NamedTuple):
@@ -39,7 +39,7 @@ def timed_steps(loop: Loop, batches: Iterator[Batch], seconds: float) -> Timed:
     """Take steps for some seconds, at least one, after one that is not counted; nothing is written."""
     stage, batch = loop.stage, loop.stage.settings.batch
     first = _moved(next(batches), stage.device)
-    stage.begin(first, Moment(0, 0.0, torch.Generator().manual_seed(0)))
+    stage.begin(first, StepContext(0, 0.0, torch.Generator().manual_seed(0)))
     loop.step(first)
     _finished(stage.device)
     begun, clips, waited = time.perf_counter(), 0, 0.0

@@ -1,4 +1,4 @@
-"""What a stage of training is: who learns, in which turn, from which losses."""
+"""What a stage of training is: which networks learn, in which order, from which losses."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -14,15 +14,15 @@ from ipoke.core.sections import StageSettings
 from ipoke.data.batches import Batch
 
 
-class Move(NamedTuple):
-    """One player's turn: the weighted terms whose sum it descends, and figures that are only logged."""
+class LossStep(NamedTuple):
+    """The loss of one player: the weighted terms whose sum it minimises, and figures that are only logged."""
 
     player: str
     terms: dict[str, Tensor]
     figures: dict[str, Tensor]
 
 
-class Moment(NamedTuple):
+class StepContext(NamedTuple):
     """Where in its stage a step is."""
 
     clips: int
@@ -35,8 +35,8 @@ class Moment(NamedTuple):
 class Stage(ABC):
     """A stage trains ``players``; the first of them is what the model keeps, averaged over time.
 
-    `moves` yields the turns of one step in order. The loop updates a player before it asks for the next turn, so later
-    turns see the updated weights.
+    `loss_steps` yields one loss per player, in order. The loop updates that player before it asks for the next loss, so
+    later losses see the updated weights.
     """
 
     name: str
@@ -48,15 +48,15 @@ class Stage(ABC):
         self.players = players
         self.device = device
 
-    def begin(self, batch: Batch, moment: Moment) -> None:  # noqa: B027  (most stages have nothing to do)
+    def begin(self, batch: Batch, context: StepContext) -> None:  # noqa: B027  (most stages have nothing to do)
         """Do what must be done once, before the first step, with the first batch; nothing by default."""
 
     @abstractmethod
-    def moves(self, batch: Batch, moment: Moment) -> Iterator[Move]:
-        """Yield the turns of one step."""
+    def loss_steps(self, batch: Batch, context: StepContext) -> Iterator[LossStep]:
+        """Yield the losses of one step, in the order of the updates."""
 
     @abstractmethod
-    def picture(self, batch: Batch, moment: Moment) -> UInt8[np.ndarray, "h w 3"]:
+    def picture(self, batch: Batch, context: StepContext) -> UInt8[np.ndarray, "h w 3"]:
         """Draw what the stage does now, on a few clips."""
 
     def autocast(self) -> AbstractContextManager[object]:

@@ -14,7 +14,7 @@ from ipoke.core.runs import Run, outlined
 from ipoke.core.unused import has_adversary, has_image_adversary
 from ipoke.core.version import __version__
 from ipoke.data.balance import Objects
-from ipoke.data.batches import Batch, training_batches
+from ipoke.data.batches import Batch, TrainingClips, training_batches
 from ipoke.data.clips import ClipSet
 from ipoke.networks.autoencoder.discriminators import StaticDiscriminator, TemporalDiscriminator
 from ipoke.networks.autoencoder.lpips import Lpips
@@ -148,20 +148,23 @@ def _batches(
     stage: Stage, clips: ClipSet, objects: Objects | None, recipe: Recipe, workers: Workers
 ) -> Callable[[int], Generator[Batch, None, None]]:
     """Make what gives a stage its batches from a number of clips seen onwards."""
+    training = TrainingClips(
+        clips,
+        recipe.pokes,
+        recipe.augment,
+        seed=recipe.train.seed + stage_stream(stage.name),
+        with_tracks=stage.encodes_clips and recipe.clip_encoder.sees_tracks,
+        objects=objects,
+    )
 
     def batches_from(start: int) -> Generator[Batch, None, None]:
         return training_batches(
-            clips,
-            recipe.pokes,
-            recipe.augment,
-            seed=recipe.train.seed + stage_stream(stage.name),
+            training,
             batch=stage.settings.batch // workers.size,
             start=start,
             rank=workers.rank,
             world_size=workers.size,
             workers=loader_threads(),
-            with_tracks=stage.encodes_clips and recipe.clip_encoder.sees_tracks,
-            objects=objects,
         )
 
     return batches_from

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ipoke.core.pixels import clip_from_frames
-from ipoke.data.batches import Batch, training_batch
+from ipoke.data.batches import Batch, TrainingClips, training_batch
 from ipoke.data.poke import Poke
 from ipoke.training.baselines.methods import make_baseline
 from tiny import MovingSquares, tiny_recipe
@@ -41,7 +41,7 @@ def context(*indices: int, frames: int = 1) -> Tensor:
 def batch(count: int = 2) -> Batch:
     """Give a training batch in which everything moves."""
     pokes = tiny_recipe().pokes.model_copy(update={"zero_poke_fraction": 0.0})
-    return training_batch(MovingSquares(), pokes, None, seed=0, first=0, batch=count, with_tracks=True)
+    return training_batch(TrainingClips(MovingSquares(), pokes, None, seed=0, with_tracks=True), first=0, batch=count)
 
 
 def assert_alike(clip, other, *, atol):

@@ -10,14 +10,14 @@ import torch
 
 from ipoke.core.recipe import STAGES, Recipe
 from ipoke.core.runs import Run
-from ipoke.data.batches import Batch, training_batches
+from ipoke.data.batches import Batch, TrainingClips, training_batches
 from ipoke.data.clips import ClipSet
 from ipoke.evaluation.bench.machine import available_gib, describe
 from ipoke.evaluation.bench.models import random_model
 from ipoke.sampling.model import PokeModel
 from ipoke.scenes import write_scenes
 from ipoke.training.speed import bare_loop, timed_steps
-from ipoke.training.stage import Moment
+from ipoke.training.stage import StepContext
 from ipoke.training.train import loader_threads, make_stage
 
 CLIPS = 40
@@ -96,14 +96,10 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 def _batches(name: str, recipe: Recipe, data: ClipSet, batch: int) -> Iterator[Batch]:
     with_tracks = name in ("autoencoder", "latent_flow") and recipe.clip_encoder.sees_tracks
     return training_batches(
-        data,
-        recipe.pokes,
-        recipe.augment,
-        seed=0,
+        TrainingClips(data, recipe.pokes, recipe.augment, seed=0, with_tracks=with_tracks),
         batch=batch,
         start=0,
         workers=loader_threads(),
-        with_tracks=with_tracks,
     )
 
 
@@ -147,15 +143,15 @@ def _gradient(recipe: Recipe, batch: Batch, device: torch.device) -> tuple[float
     stage = make_stage("latent_flow", random_model(recipe), None, device)
 
     def descend() -> None:
-        for move in stage.moves(batch, _moment()):
-            torch.stack(list(move.terms.values())).sum().backward()
+        for loss_step in stage.loss_steps(batch, _context()):
+            torch.stack(list(loss_step.terms.values())).sum().backward()
 
     seconds = min(_timed(descend) for _ in range(REFERENCE_STEPS))
     return seconds, "the gradient alone, without an optimiser's step"
 
 
-def _moment() -> Moment:
-    return Moment(0, 0.0, torch.Generator().manual_seed(0))
+def _context() -> StepContext:
+    return StepContext(0, 0.0, torch.Generator().manual_seed(0))
 
 
 def _timed(work: Callable[[], object]) -> float:
