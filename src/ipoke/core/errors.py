@@ -14,6 +14,11 @@ class InputError(Exception):
 
     The message says what is wrong, where, what was got, what was expected, and what to do. Any other exception is a
     defect of the package.
+
+    >>> import ipoke
+    >>> ipoke.load("no-such-model")
+    Traceback (most recent call last):
+    ipoke.core.errors.InputError: model: got 'no-such-model', expected ...
     """
 
     def __init__(self, message: str) -> None:

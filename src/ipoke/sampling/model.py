@@ -107,6 +107,12 @@ class PokeModel(Networks):
 
         Warns:
             UserWarning: The residual of a sample does not come back, and so it was drawn again from its next sub-seed.
+
+        >>> import ipoke
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> clips = model.poke(still, [ipoke.Poke(x=38, y=137, dx=0, dy=34)], samples=2, frames=4)
+        >>> clips.shape, str(clips.dtype)
+        ((2, 5, 256, 256, 3), 'uint8')
         """
         return self.open(image).poke(
             pokes, samples=samples, seed=seed, temperature=temperature, frames=frames, guidance=guidance
@@ -117,6 +123,12 @@ class PokeModel(Networks):
 
         Raises:
             InputError: The array is not an RGB picture of at least 8 px.
+
+        >>> import ipoke
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> picture = model.open(still)
+        >>> picture.preview([ipoke.Poke(x=38, y=137, dx=0, dy=34)]).shape
+        (1, 256, 256, 3)
         """
         return OpenPicture(image, self)
 
@@ -132,6 +144,12 @@ class PokeModel(Networks):
 
         Raises:
             InputError: A poke is outside the still.
+
+        >>> import ipoke, torch
+        >>> model = ipoke.load("scenes-64")
+        >>> stills, drag = torch.zeros(1, 1, 3, 64, 64), ipoke.Poke(x=20, y=20, dx=5, dy=0)
+        >>> tuple(model.sample_clips(stills, [[drag]], seeds=[[0, 1]]).shape)
+        (1, 2, 10, 3, 64, 64)
         """
         return self.sample_with_motion(context, pokes, seeds, guidance=guidance)[0]
 
@@ -177,6 +195,12 @@ class PokeModel(Networks):
             clip: A clip at the model's size; frame 0 is its source.
             image: The picture to animate, best in a similar pose.
             pokes: The clip's own motion, in the model's pixels.
+
+        >>> import ipoke, numpy as np
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> clip = np.repeat(still[None, ::4, ::4], 11, axis=0)
+        >>> model.transfer(clip, still, pokes=[]).shape
+        (1, 11, 256, 256, 3)
         """
         picture = self.open(image)
         return picture.show(
@@ -190,6 +214,13 @@ class PokeModel(Networks):
         Args:
             clip: A clip at the model's size; frame 0 is its source.
             pokes: In the model's pixels.
+
+        >>> import ipoke, numpy as np
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> clip = np.repeat(still[None, ::4, ::4], 11, axis=0)
+        >>> score = model.score(clip, pokes=[])
+        >>> score.bits_per_dim < 0  # a clip that stands still is likely
+        True
         """
         encoded = encode_clip(self, clip, pokes)
         nats = float(self.latent_flow.log_prob(encoded.z, encoded.cond))
@@ -211,6 +242,12 @@ class PokeModel(Networks):
             y: Row in the picture's pixels.
             pokes: Number of drags.
             seed: Of the drags and the residuals.
+
+        >>> import ipoke
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> correlation = model.motion_correlation(still, x=38, y=137, pokes=4)
+        >>> correlation.shape, bool(correlation.max() <= 1)
+        ((64, 64), True)
         """
         picture = self.open(image)
         here = picture.still.to_model(Poke(x, y, 0, 0))
@@ -232,7 +269,17 @@ class PokeModel(Networks):
     shows_still = True
 
     def save(self, path: Path, facts: dict[str, str], *, precision: torch.dtype = torch.float16) -> None:
-        """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors."""
+        """Write weights in half precision or ``precision``, with the recipe and facts about them, as safetensors.
+
+        >>> import ipoke, tempfile
+        >>> from pathlib import Path
+        >>> model = ipoke.load("scenes-64")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "mine.safetensors")
+        ...     model.save(path, {"trained_on": "scenes"})
+        ...     ipoke.load(path).facts["trained_on"]
+        'scenes'
+        """
         told = facts | ({RESIDUAL_STD: repr(self.residual_std)} if self.residual_std != 1 else {})
         save_model(path, self, self.recipe, told, precision)
 
@@ -256,6 +303,11 @@ def load(model: str | Path, *, device: str = "cpu", precision: Precision = "floa
 
     Raises:
         InputError: No such model, or not one of ours.
+
+    >>> import ipoke
+    >>> model = ipoke.load("scenes-64")
+    >>> model.name, model.size
+    ('lean-64', 64)
     """
     path = find_model(model)
     tensors, metadata = read_tensors(path)
@@ -336,5 +388,10 @@ def bundled_stills() -> dict[str, UInt8[np.ndarray, "_ _ 3"]]:
 
 
 def bundled_still() -> UInt8[np.ndarray, "h w 3"]:
-    """Return the picture that comes with the package, a simulated scene that no model was trained on."""
+    """Return the picture that comes with the package, a simulated scene that no model was trained on.
+
+    >>> import ipoke
+    >>> ipoke.bundled_still().shape
+    (256, 256, 3)
+    """
     return read_image(BUNDLED / f"{STILL}.png")

@@ -39,27 +39,63 @@ class Networks(EngineHolder):
         """Return mean and log-variance of the posterior of z for clips in [-1, 1], frame 0 being the source.
 
         An encoder that takes tracks computes them from the clip where they are not given.
+
+        >>> import ipoke, torch
+        >>> model = ipoke.load("scenes-64")
+        >>> mean, logvar = model.encode(torch.zeros(1, 11, 3, 64, 64))
+        >>> tuple(mean.shape)
+        (1, 16, 8, 8)
         """
         return self.autoencoder.encode(clip, tracks)
 
     def condition(self, x0: Float[Tensor, "b 3 s s"], poke_map: Float[Tensor, "b 2 s s"]) -> Float[Tensor, "b k 8 8"]:
-        """Encode source frames in [-1, 1] and poke maps in px into the condition of the latent flow."""
+        """Encode source frames in [-1, 1] and poke maps in px into the condition of the latent flow.
+
+        >>> import ipoke, torch
+        >>> model = ipoke.load("scenes-64")
+        >>> cond = model.condition(torch.zeros(1, 3, 64, 64), torch.zeros(1, 2, 64, 64))
+        >>> tuple(cond.shape)
+        (1, 96, 8, 8)
+        """
         return self.conditions(x0, poke_map).float()
 
     def to_residual(
         self, z: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]
     ) -> tuple[Float[Tensor, "b c h w"], Float[Tensor, " b"]]:
-        """Map latents to residuals, with log|det dr/dz| in nats. Paper: Eq. 5."""
+        """Map latents to residuals, with log|det dr/dz| in nats. Paper: Eq. 5.
+
+        >>> import ipoke, torch
+        >>> model = ipoke.load("scenes-64")
+        >>> z, cond = torch.zeros(2, 16, 8, 8), torch.zeros(2, 96, 8, 8)
+        >>> r, log_det = model.to_residual(z, cond)
+        >>> tuple(r.shape), tuple(log_det.shape)
+        ((2, 16, 8, 8), (2,))
+        """
         return self.latent_flow.to_residual(z, cond)
 
     def to_latent(self, r: Float[Tensor, "b c h w"], cond: Float[Tensor, "b k h w"]) -> Float[Tensor, "b c h w"]:
-        """Map residuals to latents, the exact inverse of `to_residual`. Paper: Eq. 4."""
+        """Map residuals to latents, the exact inverse of `to_residual`. Paper: Eq. 4.
+
+        >>> import ipoke, torch
+        >>> model = ipoke.load("scenes-64")
+        >>> z, cond = torch.ones(2, 16, 8, 8), torch.zeros(2, 96, 8, 8)
+        >>> r, _ = model.to_residual(z, cond)
+        >>> torch.allclose(model.to_latent(r, cond), z, atol=1e-4)
+        True
+        """
         return self.latent_flow.to_latent(r, cond)
 
     def decode(
         self, z: Float[Tensor, "b c h w"], x0: Float[Tensor, "b 3 s s"], frames: int = 10
     ) -> Float[Tensor, "b t 3 s s"]:
-        """Decode latents into the ``frames`` frames that follow x0, in [-1, 1]; any number of them."""
+        """Decode latents into the ``frames`` frames that follow x0, in [-1, 1]; any number of them.
+
+        >>> import ipoke, torch
+        >>> model = ipoke.load("scenes-64")
+        >>> clip = model.decode(torch.zeros(1, 16, 8, 8), torch.zeros(1, 3, 64, 64), frames=4)
+        >>> tuple(clip.shape)
+        (1, 4, 3, 64, 64)
+        """
         if torch.is_grad_enabled():
             return self.autoencoder.decode(z, x0, frames).clip
         engine = self.engine

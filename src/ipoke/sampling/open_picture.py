@@ -74,7 +74,14 @@ class OpenPicture:
         frames: int | None = None,
         guidance: bool = True,
     ) -> UInt8[np.ndarray, "n t h2 w2 3"]:
-        """Sample clips of what could happen, as `PokeModel.poke`; after their preview, continue from it."""
+        """Sample clips of what could happen, as `PokeModel.poke`; after their preview, continue from it.
+
+        >>> import ipoke
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> picture = model.open(still)
+        >>> picture.poke([ipoke.Poke(x=38, y=137, dx=0, dy=34)], frames=4).shape
+        (1, 5, 256, 256, 3)
+        """
         drawn = self.draw(
             SampleRequest.of_seed(
                 pokes, samples=samples, seed=seed, temperature=temperature, frames=frames, guidance=guidance
@@ -94,7 +101,14 @@ class OpenPicture:
         frames: int | None = None,
         guidance: bool = True,
     ) -> UInt8[np.ndarray, "n h2 w2 3"]:
-        """Return the last frames of the clips that `poke` returns, up to rounding, in a fraction of its time."""
+        """Return the last frames of the clips that `poke` returns, up to rounding, in a fraction of its time.
+
+        >>> import ipoke
+        >>> model, still = ipoke.load("scenes-64"), ipoke.bundled_still()
+        >>> picture = model.open(still)
+        >>> picture.preview([ipoke.Poke(x=38, y=137, dx=0, dy=34)], samples=2).shape
+        (2, 256, 256, 3)
+        """
         drawn = self.draw(
             SampleRequest.of_seed(
                 pokes, samples=samples, seed=seed, temperature=temperature, frames=frames, guidance=guidance
