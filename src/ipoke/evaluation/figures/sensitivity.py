@@ -201,7 +201,7 @@ def _whole(at: tuple[float, float]) -> tuple[int, int]:
 
 
 def _write_polar(path: Path, metrics: dict[str, Estimate], directions: int) -> None:
-    """Draw length ratio and angular error aratiost the direction of the poke, oriented as the picture."""
+    """Draw length ratio and angular error against the direction of the poke, oriented as the picture."""
     chart = blank_chart(9.5, 5.2)
     from matplotlib.projections.polar import PolarAxes
     from matplotlib.ticker import MaxNLocator
