@@ -15,7 +15,7 @@ def channels_in_c() -> dict[str, int]:
 
 
 def test_channels_are_the_same_in_c():
-    heads = Heads.split(torch.arange(CHANNELS).view(1, CHANNELS, 1, 1))
+    heads = Heads.split(torch.arange(float(CHANNELS)).view(1, CHANNELS, 1, 1))
     order = heads.motion[:, 2:]
     first = {name.upper(): int(part.flatten()[0]) for name, part in (heads._asdict() | {"order": order}).items()}
     assert channels_in_c() == first | {"CHANNELS": CHANNELS}
