@@ -16,9 +16,9 @@ class Named(Turns):
         return super().add(who, kind, begin, pixels)
 
 
-def run(scenario, together=list, **limits):
+def run(scenario, draw_batch=list, **limits):
     async def whole():
-        turns = Named(together, LIMITS._replace(**limits))
+        turns = Named(draw_batch, LIMITS._replace(**limits))
         turns.start()
         try:
             return await asyncio.wait_for(scenario(turns), 20)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ipoke.studio import keeping
-from ipoke.studio.keeping import commands
+from ipoke.studio import sessions
 from ipoke.studio.questions import Question, parsed
+from ipoke.studio.sessions import commands
 
 NUMBERS = st.floats(-9999, 9999)
 
@@ -44,7 +44,7 @@ def test_numbers_read_back_as_the_same(numbers, temperature):
 
 
 def test_six_digits_would_not(monkeypatch):
-    monkeypatch.setattr(keeping, "_exact", lambda value: f"{value:g}")
+    monkeypatch.setattr(sessions, "_exact", lambda value: f"{value:g}")
     with pytest.raises(AssertionError):
         read_back(asked((123.4567891, 2.0, 3.0, 4.0), 1.0))
 

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from ipoke.core.errors import InputError
-from ipoke.studio.connections import LEAST, Connection, Connections, fitting
+from ipoke.studio.connections import LEAST, Connection, Connections, limits_of_this_process
 from ipoke.studio.guard import HEADERS
 from ipoke.studio.limits import CONNECTION_LIMITS
 from listening import HALF, LIMITS, WHOLE, Small, all_from, answer_from, connected, is_open, serving
@@ -194,7 +194,7 @@ class Unguarded(Connection):
 
 class UnguardedConnections(Connections):
     def protocol(self):
-        return type("Admitted", (Unguarded,), {"door": self})
+        return type("Admitted", (Unguarded,), {"open_connections": self})
 
 
 def test_without_looking_at_connections_nobody_would_be_closed():
@@ -207,10 +207,10 @@ def test_there_are_fewer_connections_than_files_that_may_be_opened(monkeypatch):
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     for allowed, most in ((150, 150), (256, 256), (4096, 4096)):
         monkeypatch.setattr(resource, "getrlimit", lambda _, given=(allowed, most): given)
-        limits = fitting()
+        limits = limits_of_this_process()
         assert LEAST <= limits.connections <= CONNECTION_LIMITS.connections
         assert limits.connections < allowed / 2
         assert limits.per_address < limits.connections
     monkeypatch.setattr(resource, "getrlimit", lambda _: (40, 40))
     with pytest.raises(InputError, match="ulimit -n"):
-        fitting()
+        limits_of_this_process()

@@ -18,11 +18,11 @@ from ipoke.sampling.render import film_strip, grid
 from ipoke.sampling.sampler import finite
 from ipoke.studio import encoding, exporting
 from ipoke.studio.answers import Answers
-from ipoke.studio.jobs import Aside, Shared
+from ipoke.studio.jobs import Background, Batched
 from ipoke.studio.limits import LIMITS
 from ipoke.studio.pictures import Picture
 from ipoke.studio.problem import Problem
-from ipoke.studio.questions import Keeping, parsed
+from ipoke.studio.questions import ExportQuestion, parsed
 
 DRAG = {"x": 38, "y": 137, "dx": 0, "dy": 34}
 
@@ -40,7 +40,7 @@ def picture():
 def asked(samples, frames=4):
     residuals = [[[7, i, 1]] for i in range(samples)]
     fields = {"picture": "still", "pokes": [DRAG], "residuals": residuals, "frames": frames}
-    return parsed(Keeping, json.dumps(fields).encode())
+    return parsed(ExportQuestion, json.dumps(fields).encode())
 
 
 def taken(model, steps, most=10**9):
@@ -52,9 +52,9 @@ def taken(model, steps, most=10**9):
         except StopIteration:
             break
         count, answer = count + 1, None
-        if isinstance(result, Shared):
-            answer = finite(Answers(model).together([result.work])[0])
-        elif isinstance(result, Aside):
+        if isinstance(result, Batched):
+            answer = finite(Answers(model).draw_batch([result.work])[0])
+        elif isinstance(result, Background):
             answer = result.work()
         elif result is not None:
             parts.append(result)

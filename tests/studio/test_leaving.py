@@ -55,7 +55,7 @@ def test_work_for_who_leaves_ends(served, call):
     one = asking(address, call, large(studio))
     time.sleep(0.5)
     (job,) = jobs_of(studio)
-    assert not job.is_given_up
+    assert not job.is_cancelled
     one.close()
     assert ends(studio)
 

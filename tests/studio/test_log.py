@@ -3,14 +3,14 @@ import logging
 
 import pytest
 
-from ipoke.studio.log import LINES, LONGEST, Sparing
+from ipoke.studio.log import LINES, LONGEST, RateLimitedHandler
 
 
 @pytest.fixture
 def told():
     now, stream = [0.0], io.StringIO()
     logger = logging.Logger("a visitor's doing")
-    logger.addHandler(Sparing(stream, clock=lambda: now[0]))
+    logger.addHandler(RateLimitedHandler(stream, clock=lambda: now[0]))
     return now, stream, logger
 
 

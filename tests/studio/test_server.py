@@ -369,7 +369,7 @@ def test_a_poke_beside_the_picture_is_said_in_the_last_line(client):
     "path", ["/static/server.py", "/static/..%2fserver.py", "/static/%2e%2e/guard.py", "/etc/passwd"]
 )
 def test_nothing_but_the_page_is_served(client, path):
-    assert is_refused(client.get(path), 404, "there is no such")
+    assert is_refused(client.get(path), 404, "no such")
 
 
 def test_other_sites_and_other_names_are_refused(client):

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ipoke.core.errors import InputError
-from ipoke.studio.jobs import END, Job, Shared, advanced
+from ipoke.studio.jobs import END, Batched, Job, advance
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
 from turning import Named, all_of, run, steps
@@ -73,7 +73,7 @@ def test_a_job_that_nobody_waits_for_ends():
 def test_a_job_that_was_given_up_before_it_began_says_so():
     async def scenario(turns):
         job = turns.add("gone", "preview", steps("gone", 1, []))
-        job.give_up()
+        job.cancel()
         with pytest.raises(Problem, match="cancelled") as problem:
             await job.only()
         return problem.value.status
@@ -111,7 +111,7 @@ def test_what_goes_wrong_ends_that_job_alone():
 def wanting(*works):
     def begin():
         for work in works:
-            yield (work, (yield Shared(work)))
+            yield (work, (yield Batched(work)))
 
     return begin
 
@@ -130,12 +130,12 @@ async def results_of(turns, wants):
 def test_what_visitors_want_at_one_time_is_done_together():
     calls = []
 
-    def together(works):
+    def draw_batch(works):
         calls.append(list(works))
         return [work.upper() for work in works]
 
     wants = {"a": "kl", "b": "mn", "c": "o"}
-    told = run(lambda turns: results_of(turns, wants), together)
+    told = run(lambda turns: results_of(turns, wants), draw_batch)
     assert told == [[(work, work.upper()) for work in works] for works in wants.values()]
     assert sorted(len(works) for works in calls) == [2, 3]
 
@@ -143,27 +143,27 @@ def test_what_visitors_want_at_one_time_is_done_together():
 def test_no_more_than_the_limit_are_done_together():
     calls = []
 
-    def together(works):
+    def draw_batch(works):
         calls.append(len(works))
         return list(works)
 
-    run(lambda turns: results_of(turns, dict.fromkeys("abcde", "k")), together, rows_together=2)
+    run(lambda turns: results_of(turns, dict.fromkeys("abcde", "k")), draw_batch, rows_together=2)
     assert max(calls) == 2
     assert sum(calls) == 5
 
 
 def test_work_that_cannot_be_done_ends_its_own_job_alone():
-    def together(works):
+    def draw_batch(works):
         return [InputError("no") if work == "bad" else work for work in works]
 
-    told = run(lambda turns: results_of(turns, {"a": ["good"], "b": ["bad"], "c": ["good"]}), together)
+    told = run(lambda turns: results_of(turns, {"a": ["good"], "b": ["bad"], "c": ["good"]}), draw_batch)
     assert told == [[("good", "good")], 400, [("good", "good")]]
 
 
 def test_a_failure_of_all_is_told_to_all_and_the_next_are_answered():
     fails = iter([True, False])
 
-    def together(works):
+    def draw_batch(works):
         if next(fails):
             raise RuntimeError("tensors")
         return list(works)
@@ -171,7 +171,7 @@ def test_a_failure_of_all_is_told_to_all_and_the_next_are_answered():
     async def scenario(turns):
         return await results_of(turns, {"a": "k", "b": "k"}), await results_of(turns, {"c": "k"})
 
-    assert run(scenario, together) == ([500, 500], [[("k", "k")]])
+    assert run(scenario, draw_batch) == ([500, 500], [[("k", "k")]])
 
 
 def test_work_ahead_is_done_in_quiet_and_left_for_whoever_comes():
@@ -223,7 +223,7 @@ def test_who_leaves_as_a_batch_begins_takes_nobody_along():
     turns = Named(lambda works: [work.upper() for work in works])
     jobs = [Job(Visitor(name, ""), "clips", wanting(name)) for name in "abc"]
     for job in jobs:
-        assert advanced(job, None) is None
-        assert job.shared is not None
-    jobs[0].give_up()
+        assert advance(job, None) is None
+        assert job.batched is not None
+    jobs[0].cancel()
     assert turns._step(jobs) == [END, ("b", "B"), ("c", "C")]

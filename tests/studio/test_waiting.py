@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from ipoke.studio.jobs import Aside
+from ipoke.studio.jobs import Background
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
 from turning import all_of, run, steps
@@ -68,7 +68,7 @@ def test_who_comes_back_after_a_rest_goes_before_those_who_asked_all_the_while()
         await turns.add(Visitor("here", "old"), "clips", steps("old", 3, done, 0.02)).only()
         between = [name for name, _ in done[before:]]
         for job in greedy:
-            job.give_up()
+            job.cancel()
         await asyncio.gather(*read, return_exceptions=True)
         return between
 
@@ -109,7 +109,7 @@ def test_what_needs_no_network_is_done_aside_while_others_take_turns():
 
     def begin():
         for step in range(2):
-            answer = yield Aside(lambda step=step: time.sleep(0.2) or step)
+            answer = yield Background(lambda step=step: time.sleep(0.2) or step)
             done.append(("aside", answer))
         yield "whole"
 
@@ -125,7 +125,7 @@ def test_what_needs_no_network_is_done_aside_while_others_take_turns():
 
 def test_what_goes_wrong_aside_ends_that_job_alone():
     def begin():
-        yield Aside(lambda: [][1])
+        yield Background(lambda: [][1])
 
     async def scenario(turns):
         with pytest.raises(Problem, match="IndexError"):
@@ -140,7 +140,7 @@ def test_no_more_files_are_begun_than_the_limit():
 
     def begin(name):
         begun.append(name)
-        yield Aside(lambda: time.sleep(0.2))
+        yield Background(lambda: time.sleep(0.2))
         yield name
 
     async def scenario(turns):

@@ -47,8 +47,8 @@ def serve(
     try:
         import uvicorn
 
-        from ipoke.studio.connections import BACKLOG, Connections, fitting
-        from ipoke.studio.log import log_sparingly
+        from ipoke.studio.connections import BACKLOG, Connections, limits_of_this_process
+        from ipoke.studio.log import limit_log_rate
         from ipoke.studio.server import Studio, make_app
     except ImportError as error:
         raise InputError(f"serve: {error.name} is not installed; pip install 'ipoke[ui]'") from error
@@ -59,8 +59,8 @@ def serve(
     from ipoke.sampling.model import load
     from ipoke.studio.listening import listen
 
-    connections = Connections(fitting())
-    log_sparingly(sys.stderr)
+    connections = Connections(limits_of_this_process())
+    limit_log_rate(sys.stderr)
     token = token or (None if is_local else secrets.token_urlsafe(24))
     listener = listen(host, port)
     name = f"[{host}]" if ":" in host else host

@@ -1,4 +1,4 @@
-"""Answers to questions about pictures, in steps that are short enough for visitors to take turns."""
+"""Answer questions about pictures, in steps short enough for visitors to take turns."""
 
 import base64
 import time
@@ -27,21 +27,21 @@ from ipoke.sampling.transfer import encode_clip, transfer_request
 from ipoke.sampling.video_clip import strongest_poke
 from ipoke.studio.encoding import png
 from ipoke.studio.exporting import Export, shown
-from ipoke.studio.jobs import Aside, Shared, Steps
+from ipoke.studio.jobs import Background, Batched, Steps
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.pictures import Picture
-from ipoke.studio.questions import Keeping, Question
+from ipoke.studio.questions import ExportQuestion, Question
 from ipoke.studio.summaries import reached_by, summary
 
 JPEG_QUALITY = 92
 DRAGS, DRAGS_PER_STEP = 24, 6
-"""Of a map of motion correlation."""
+"""Drags of a map of motion correlation, and drags per step."""
 CLIPS_PER_STEP = 4
 """Clips of one question that are drawn in one step."""
 
 
 class Work(NamedTuple):
-    """Clips that have to be drawn for a picture."""
+    """Clips to draw for a picture."""
 
     opened: OpenPicture
     job: Job
@@ -53,9 +53,9 @@ class Answers:
     def __init__(self, model: PokeModel, limits: Limits = LIMITS) -> None:
         self.model, self.limits = model, limits
         self._resting: tuple[OpenPicture, SampleRequest] | None = None
-        """The request of the last preview, not rough."""
+        """The request of the last preview, at full precision."""
 
-    def together(self, works: Sequence[Work]) -> list[Samples | InputError]:
+    def draw_batch(self, works: Sequence[Work]) -> list[Samples | InputError]:
         """Draw the clips of several visitors in one batch."""
         drawn = works[0].opened.sampler.draw([work.job for work in works])
         for work, samples in zip(works, drawn, strict=True):
@@ -64,16 +64,16 @@ class Answers:
         return drawn
 
     def ahead(self) -> Steps:
-        """Draw the clip of the last preview, which will be asked for if the drag ends where it rests."""
+        """Draw the clip of the last preview, which is requested if the drag ends there."""
         if self._resting is not None:
             (opened, request), self._resting = self._resting, None
             if opened.kept(request) is None:
                 job = opened.prepare(request)
                 yield
-                self.together([Work(opened, job)])
+                self.draw_batch([Work(opened, job)])
 
     def preview(self, picture: Picture, question: Question) -> Steps:
-        """Yield the last frame of the first residual as JPEG, and where the poked points are in it."""
+        """Yield the last frame of the first residual as JPEG, and the final positions of the poked points."""
         began = time.perf_counter()
         opened, request = picture.opened(self.model), question.request().part(slice(1))
         drawn = yield from self._draw(opened, request.roughly())
@@ -85,9 +85,9 @@ class Answers:
         yield jpeg(last[0]), {"milliseconds": _milliseconds(began), "reached": reached[0] if reached else []}
 
     def clips(self, picture: Picture, question: Question) -> Steps:
-        """Yield the lines of clips: the first sample, so that something moves soon, then the others frame by frame.
+        """Yield the lines of clips: the first sample, which the page plays at once, then the others frame by frame.
 
-        Where a drag has just ended, a sketch of its clip, as rough as its previews, comes before all.
+        After a drag, a draft of the clip, with the precision of the previews, is sent first.
         """
         began = time.perf_counter()
         opened, request = picture.opened(self.model), question.request()
@@ -115,12 +115,12 @@ class Answers:
         yield summary(opened, parts, request.pokes) | _times(began, first_ms)
 
     def last_frame(self, picture: Picture, question: Question) -> Steps:
-        """Yield the last frame of the first residual, in all its colours."""
+        """Yield the last frame of the first residual as pixels."""
         opened = picture.opened(self.model)
         drawn = yield from self._draw(opened, question.request().part(slice(1)))
         yield opened.show_last(drawn)[0][0]
 
-    def export(self, picture: Picture, question: Keeping, start: Picture | None, kind: str) -> Steps:
+    def export(self, picture: Picture, question: ExportQuestion, start: Picture | None, kind: str) -> Steps:
         """Yield the bytes of a file, part by part."""
         opened, request, clips = picture.opened(self.model), question.request(), []
         for first in range(0, len(request.residuals), CLIPS_PER_STEP):
@@ -129,11 +129,11 @@ class Answers:
         yield from Export(self.model, picture, question, start, self.limits).steps(kind, opened, clips)
 
     def png(self, picture: Picture) -> Steps:
-        """Yield the picture itself, without loss."""
-        yield (yield Aside(lambda: png(picture.image)))
+        """Yield the picture as PNG."""
+        yield (yield Background(lambda: png(picture.image)))
 
     def correlation(self, picture: Picture, x: float, y: float) -> Steps:
-        """Yield the map of motion correlation with a place, by predicted motion where the decoder predicts it."""
+        """Yield the motion correlation with a point, of predicted motion where the decoder predicts it."""
         opened, maps = picture.opened(self.model), picture.correlations
         here = opened.still.to_model(Poke(x, y, 0, 0))
         at = round(here.x), round(here.y)
@@ -172,15 +172,15 @@ class Answers:
         yield end | {"round_trip": error, "poke": strongest, "given": _base64(request.residuals[0])}
 
     def _draw(self, opened: OpenPicture, request: SampleRequest) -> Generator[Any, Any, Samples]:
-        """Draw clips in one batch with those of other visitors; the picture's latest request is drawn already."""
+        """Draw clips in one batch with those of other visitors, unless they are drawn already."""
         drawn = opened.kept(request)
         if drawn is None:
-            drawn = yield Shared(Work(opened, opened.prepare(request)), len(request.residuals))
+            drawn = yield Batched(Work(opened, opened.prepare(request)), len(request.residuals))
         return drawn
 
 
 def _dragged(opened: OpenPicture, request: SampleRequest) -> int | None:
-    """Find the residual that a drag has shown, unless its clip is drawn already."""
+    """Find the residual whose previews a drag has shown, unless its clip is drawn already."""
     if opened.kept(request.part(slice(1))) is not None:
         return None
     singles = (request.part(slice(row, row + 1)) for row in range(len(request.residuals)))

@@ -18,7 +18,7 @@ from typing import Any
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ipoke.core.errors import InputError
-from ipoke.studio.guard import HEADERS, HELD_BACK
+from ipoke.studio.guard import HEADERS, REFUSAL_IS_DELAYED
 from ipoke.studio.limits import CONNECTION_LIMITS, ConnectionLimits
 from ipoke.studio.visitors import address_of
 from ipoke.studio.writing import written
@@ -46,7 +46,7 @@ class Connections:
 
     def protocol(self) -> "type[Connection]":
         """Give the protocol class that uvicorn instantiates for each connection."""
-        return type("Admitted", (Connection,), {"door": self})
+        return type("Admitted", (Connection,), {"open_connections": self})
 
     def admit(self, new: "Connection") -> bool:
         """Admit a connection. Where there are too many, close an idle one of the address that has most."""
@@ -84,13 +84,13 @@ class Connections:
 class Connection(H11Protocol):
     """One connection, with time limits on headers, bodies and slow readers."""
 
-    door: Connections
+    open_connections: Connections
     """The set that this connection belongs to."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.address = ""
-        self.since = self.door.clock()
+        self.since = self.open_connections.clock()
         """When the connection began to wait for the current header or body."""
         self._received = 0
         self._unread_since: float | None = None
@@ -105,18 +105,18 @@ class Connection(H11Protocol):
     def is_answered(self) -> bool:
         """Whether a whole request has arrived and its response is being computed or sent."""
         is_under_way = self.cycle is not None and not self.cycle.response_complete and not self.is_receiving
-        return is_under_way and HELD_BACK not in self.scope
+        return is_under_way and REFUSAL_IS_DELAYED not in self.scope
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Admit the connection, or refuse it with an error."""
         super().connection_made(transport)
         self.address = address_of(self.client[0] if self.client else None)
-        if not self.door.admit(self):
+        if not self.open_connections.admit(self):
             self._refuse(503, "too many connections; try again in a moment")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Remove the connection."""
-        self.door.leave(self)
+        self.open_connections.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -131,16 +131,16 @@ class Connection(H11Protocol):
             _log.exception("a request could not be parsed")
             self.cut()
         if self.cycle is not before:
-            self.since, self._received = self.door.clock(), len(data)
+            self.since, self._received = self.open_connections.clock(), len(data)
 
     def on_response_complete(self) -> None:
         """Start to wait for the next request."""
-        self.since, self._received = self.door.clock(), 0
+        self.since, self._received = self.open_connections.clock(), 0
         super().on_response_complete()
 
     def pause_writing(self) -> None:
         """Note that the client reads more slowly than the server sends."""
-        self._unread_since = self.door.clock()
+        self._unread_since = self.open_connections.clock()
         super().pause_writing()
 
     def resume_writing(self) -> None:
@@ -154,7 +154,7 @@ class Connection(H11Protocol):
 
     def check(self) -> None:
         """Close the connection if it exceeds a time limit."""
-        now, limits = self.door.clock(), self.door.limits
+        now, limits = self.open_connections.clock(), self.open_connections.limits
         waited = now - self.since
         if self._refused_since is not None:
             if now - self._refused_since > LINGER_S:
@@ -180,7 +180,7 @@ class Connection(H11Protocol):
 
     def _refuse(self, status: int, words: str) -> None:
         """Send an error and close; where a response has begun, close without one."""
-        self._refused_since = self.door.clock()
+        self._refused_since = self.open_connections.clock()
         if self.cycle is not None and self.cycle.response_started and not self.cycle.response_complete:
             self.cut()
             return
@@ -196,7 +196,7 @@ def refusal(status: int, words: str) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def fitting(limits: ConnectionLimits = CONNECTION_LIMITS) -> ConnectionLimits:
+def limits_of_this_process(limits: ConnectionLimits = CONNECTION_LIMITS) -> ConnectionLimits:
     """Reduce the number of connections to what the limit of open files allows, after raising that limit.
 
     Raises:

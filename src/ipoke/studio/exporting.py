@@ -23,11 +23,11 @@ from ipoke.sampling.render import (
 )
 from ipoke.sampling.sampler import Samples
 from ipoke.studio.encoding import Animation, Encoder, Gif, Mp4, Rows, Zip, palette_of, png
-from ipoke.studio.jobs import Aside, Steps
-from ipoke.studio.keeping import session_of
+from ipoke.studio.jobs import Background, Steps
 from ipoke.studio.limits import Limits
 from ipoke.studio.pictures import Picture
-from ipoke.studio.questions import Keeping
+from ipoke.studio.questions import ExportQuestion
+from ipoke.studio.sessions import session_of
 from ipoke.studio.tracks import tracks_of
 
 COLUMNS = 3
@@ -50,7 +50,7 @@ class Export:
     """
 
     def __init__(
-        self, model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None, limits: Limits
+        self, model: PokeModel, picture: Picture, asked: ExportQuestion, start: Picture | None, limits: Limits
     ) -> None:
         self._model, self._picture, self._asked, self._start = model, picture, asked, start
         self._limits, self._pokes = limits, asked.request().pokes
@@ -66,10 +66,12 @@ class Export:
         if kind == "tracks":
             motion = opened.predict_tracks(clips[0]).cpu().numpy()[0] if self._model.predicts_motion else None
             size = self._picture.image.shape[:2]
-            whole = yield Aside(lambda: tracks_of(motion, size, opened.still.px_per_model_px, session(), self._pokes))
+            whole = yield Background(
+                lambda: tracks_of(motion, size, opened.still.px_per_model_px, session(), self._pokes)
+            )
             yield from parts_of(whole)
             return
-        payload = yield Aside(lambda: session().model_dump_json().encode())
+        payload = yield Background(lambda: session().model_dump_json().encode())
         make: dict[str, Callable[[OpenPicture, list[Samples], bytes], Steps]] = {
             "frames": self._zip,
             "png": self._strip,
@@ -87,7 +89,7 @@ class Export:
                 image = shown(opened, clip, frame)
                 yield None
                 name = f"sample-{sample + 1}/frame-{frame:03d}.png"
-                yield (yield Aside(lambda name=name, image=image: archive.add(name, png(image))))
+                yield (yield Background(lambda name=name, image=image: archive.add(name, png(image))))
         yield archive.close()
 
     def _strip(self, opened: OpenPicture, clips: list[Samples], payload: bytes) -> Steps:
@@ -104,7 +106,7 @@ class Export:
             else:
                 yield file.add(gap)
             for first in range(0, len(row), PNG_ROWS):
-                yield (yield Aside(lambda rows=row[first : first + PNG_ROWS], file=file: file.add(rows)))
+                yield (yield Background(lambda rows=row[first : first + PNG_ROWS], file=file: file.add(rows)))
         if file is not None:
             yield file.close()
 
@@ -116,15 +118,15 @@ class Export:
             chosen = []
             for frame in sorted({0, last // 2, last}):
                 chosen += [(yield from self._side_by_side(opened, clips, frame))]
-            palette = yield Aside(lambda: palette_of(chosen))
+            palette = yield Background(lambda: palette_of(chosen))
         try:
             for frame in range(self._frames):
                 image = yield from self._side_by_side(opened, clips, frame)
                 encoder = encoder or self._encoder(kind, *image.shape[:2], palette)
                 for _ in range(1 + held[0] * (frame == 0) + held[1] * (frame == last)):
-                    yield (yield Aside(lambda image=image, encoder=encoder: encoder.add(image))) or None
+                    yield (yield Background(lambda image=image, encoder=encoder: encoder.add(image))) or None
             if encoder is not None:
-                yield from parts_of((yield Aside(lambda encoder=encoder: encoder.close(payload))))
+                yield from parts_of((yield Background(lambda encoder=encoder: encoder.close(payload))))
         finally:
             if encoder is not None:
                 encoder.drop()
@@ -146,7 +148,7 @@ class Export:
             yield None
         height, width = panels[0].shape[:2]
         factor, columns = enlargement(height, width), min(COLUMNS, len(clips) + 1)
-        panels = [draw_pokes(enlarged(self._asked_frame(opened, clips)[None], factor)[0], self._pokes, factor)] + [
+        panels = [draw_pokes(enlarged(self._first_frame(opened, clips)[None], factor)[0], self._pokes, factor)] + [
             enlarged(panel[None], factor)[0] for panel in panels
         ]
         rows = math.ceil(len(panels) / columns)
@@ -156,7 +158,7 @@ class Export:
             panels = [cv2.resize(panel, size, interpolation=cv2.INTER_AREA) for panel in panels]
         return side_by_side(panels, columns)
 
-    def _asked_frame(self, opened: OpenPicture, clips: list[Samples]) -> Frame:
+    def _first_frame(self, opened: OpenPicture, clips: list[Samples]) -> Frame:
         return shown(opened, clips[0], 0)
 
 

@@ -27,7 +27,7 @@ NO_TOKEN = (
     "token: missing or wrong; open the printed address, or send the token as Authorization: Bearer",
 )
 MANY = 429, "token: too many wrong tokens from your address; wait a moment"
-HELD_BACK = "ipoke.held_back"
+REFUSAL_IS_DELAYED = "ipoke.refusal_is_delayed"
 """Key in the scope of a request whose refusal is delayed, so that its connection counts as idle."""
 _log = logging.getLogger("ipoke.studio")
 
@@ -92,8 +92,10 @@ class Guard:
             if given is None:
                 return NO_TOKEN
             if not self.token.is_right(given.removeprefix("Bearer ")):
-                scope[HELD_BACK] = True
-                return NO_TOKEN if await self.token.hold_back(address_of((scope.get("client") or ("",))[0])) else MANY
+                scope[REFUSAL_IS_DELAYED] = True
+                return (
+                    NO_TOKEN if await self.token.delay_refusal(address_of((scope.get("client") or ("",))[0])) else MANY
+                )
         return None
 
 

@@ -13,7 +13,7 @@ Steps = Generator[Any, Any, None]
 END = object()
 
 
-class Shared(NamedTuple):
+class Batched(NamedTuple):
     """Work that a step yields to have it done in a batch with other jobs; the result is sent back to the step."""
 
     work: Any
@@ -21,7 +21,7 @@ class Shared(NamedTuple):
     """Rows that the work takes in a batch."""
 
 
-class Aside(NamedTuple):
+class Background(NamedTuple):
     """Work that a step yields to have it done on the second thread: slow, and without networks, such as encoding.
 
     The result is sent back to the step.
@@ -43,12 +43,12 @@ class Job:
     def __init__(self, visitor: Visitor, kind: str, begin: Callable[[], Steps], pixels: int = 0) -> None:
         self.visitor, self.kind, self.begin, self.pixels = visitor, kind, begin, pixels
         self.steps: Steps | None = None
-        self.shared: Shared | None = None
-        self.aside: Aside | None = None
+        self.batched: Batched | None = None
+        self.background: Background | None = None
         """Work of this job on the second thread."""
         self.answer: Any = None
         """The result that is sent to its next step."""
-        self.is_given_up = False
+        self.is_cancelled = False
         self.unread_since: float | None = None
         """Since when too many results wait to be taken."""
         self.when_taken: Callable[[], None] = lambda: None
@@ -63,11 +63,11 @@ class Job:
         """Add a result."""
         self._results.put_nowait(result)
 
-    def give_up(self, why: Problem | None = None) -> None:
+    def cancel(self, why: Problem | None = None) -> None:
         """Take no more steps; ``why`` is raised where the visitor still waits."""
         if why is not None:
             self.put(why)
-        self.is_given_up = True
+        self.is_cancelled = True
         self.when_taken()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -86,7 +86,7 @@ class Job:
                     return
                 yield result
         finally:
-            self.give_up()
+            self.cancel()
 
     async def only(self) -> Any:
         """Wait for the only result.
@@ -100,11 +100,11 @@ class Job:
         return results[-1]
 
 
-def advanced(job: Job, answer: Any) -> Any:
+def advance(job: Job, answer: Any) -> Any:
     """Take the next step of a job, with the result of its last work; give what it yields, `END`, or a Problem."""
-    job.shared = job.answer = None
+    job.batched = job.answer = None
     try:
-        if job.is_given_up:
+        if job.is_cancelled:
             if job.steps is not None:
                 job.steps.close()
             return END
@@ -119,10 +119,10 @@ def advanced(job: Job, answer: Any) -> Any:
         return Problem(400, str(error))
     except Exception as error:  # an error in one job must not end the server
         return Problem(500, f"internal error ({type(error).__name__}); other pokes may work")
-    if isinstance(result, Shared):
-        job.shared = result
+    if isinstance(result, Batched):
+        job.batched = result
         return None
-    if isinstance(result, Aside):
-        job.aside = result
+    if isinstance(result, Background):
+        job.background = result
         return None
     return result

@@ -12,7 +12,7 @@ LONGEST = 2000
 NAMES = ("uvicorn", "asyncio", "ipoke.studio")
 
 
-class Sparing(logging.Handler):
+class RateLimitedHandler(logging.Handler):
     """Writes at most `LINES` messages per minute, and the number of those dropped.
 
     Args:
@@ -49,9 +49,9 @@ class Sparing(logging.Handler):
             return
 
 
-def log_sparingly(stream: TextIO) -> None:
-    """Send all log messages of the server through one `Sparing` handler."""
-    handler = Sparing(stream)
+def limit_log_rate(stream: TextIO) -> None:
+    """Send all log messages of the server through one `RateLimitedHandler` handler."""
+    handler = RateLimitedHandler(stream)
     for name in NAMES:
         logger = logging.getLogger(name)
         logger.handlers[:], logger.propagate = [handler], False

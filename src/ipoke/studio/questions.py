@@ -35,7 +35,7 @@ Terms = Annotated[tuple[OneTerm, ...], Field(min_length=1, max_length=LIMITS.ter
 AnySection = TypeVar("AnySection", bound=Section)
 
 
-class PokeAsked(Section):
+class PokeJson(Section):
     """A poke, px of the picture."""
 
     x: Number
@@ -44,7 +44,7 @@ class PokeAsked(Section):
     dy: Number
 
 
-class GivenAsked(Section):
+class GivenJson(Section):
     """A residual by its values."""
 
     given: Annotated[str, Field(max_length=LIMITS.given)]
@@ -61,17 +61,17 @@ class GivenAsked(Section):
 
 
 def _kind(residual: object) -> Literal["terms", "given"]:
-    return "given" if isinstance(residual, (dict, GivenAsked)) else "terms"
+    return "given" if isinstance(residual, (dict, GivenJson)) else "terms"
 
 
-OneResidual = Annotated[Annotated[Terms, Tag("terms")] | Annotated[GivenAsked, Tag("given")], Discriminator(_kind)]
+OneResidual = Annotated[Annotated[Terms, Tag("terms")] | Annotated[GivenJson, Tag("given")], Discriminator(_kind)]
 
 
 class Question(Section):
     """A request for clips of a picture; `request` gives it as the rest of the package takes it."""
 
     picture: PictureId
-    pokes: Annotated[tuple[PokeAsked, ...], Field(max_length=LIMITS.pokes)] = ()
+    pokes: Annotated[tuple[PokeJson, ...], Field(max_length=LIMITS.pokes)] = ()
     residuals: Annotated[tuple[OneResidual, ...], Field(min_length=1, max_length=LIMITS.samples)]
     temperature: Annotated[float, Field(ge=0, le=2)] = 1.0
     frames: Annotated[int, Field(ge=1, le=LIMITS.frames)] | None = None
@@ -80,9 +80,9 @@ class Question(Section):
 
     @field_validator("residuals")
     @classmethod
-    def _have_weight(cls, residuals: tuple[Terms | GivenAsked, ...]) -> tuple[Terms | GivenAsked, ...]:
+    def _have_weight(cls, residuals: tuple[Terms | GivenJson, ...]) -> tuple[Terms | GivenJson, ...]:
         for residual in residuals:
-            if not isinstance(residual, GivenAsked) and all(abs(weight) <= 1e-6 for _, _, weight in residual):
+            if not isinstance(residual, GivenJson) and all(abs(weight) <= 1e-6 for _, _, weight in residual):
                 raise ValueError("a residual has no term of any weight")
         return residuals
 
@@ -109,13 +109,13 @@ class Question(Section):
         return SampleRequest(pokes, residuals, self.temperature, self.frames, self.guidance)
 
 
-def _residual(written: Terms | GivenAsked) -> Residual:
-    if isinstance(written, GivenAsked):
+def _residual(written: Terms | GivenJson) -> Residual:
+    if isinstance(written, GivenJson):
         return Given(base64.b64decode(written.given))
     return tuple(Term(*term) for term in written)
 
 
-class Keeping(Question):
+class ExportQuestion(Question):
     """A question whose clips are saved in a file, with its history."""
 
     history: History = None
@@ -123,13 +123,13 @@ class Keeping(Question):
     """The picture at the start of a chain, in which clips continue from the last frames of others."""
 
 
-class Naming(Question):
+class CommandQuestion(Question):
     """A question to write as a command."""
 
     name: Annotated[str, Field(min_length=1, max_length=200)] = "picture.png"
 
 
-class Place(Section):
+class PointQuestion(Section):
     """A place on a picture."""
 
     picture: PictureId

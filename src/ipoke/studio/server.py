@@ -23,11 +23,11 @@ from ipoke.studio.encoding import png
 from ipoke.studio.exporting import parts_of
 from ipoke.studio.guard import Guard
 from ipoke.studio.jobs import Job, Steps
-from ipoke.studio.keeping import MEDIA, checked, commands
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.pictures import Picture, Pictures
 from ipoke.studio.problem import Problem, one_line
-from ipoke.studio.questions import AnySection, Keeping, Naming, Place, Question, parsed
+from ipoke.studio.questions import AnySection, CommandQuestion, ExportQuestion, PointQuestion, Question, parsed
+from ipoke.studio.sessions import MEDIA, checked, commands
 from ipoke.studio.turns import Turns
 from ipoke.studio.visitors import Visitor, visitor_of
 from ipoke.studio.writing import written
@@ -45,7 +45,7 @@ class Studio:
         self.answers, self.decoder, self.bodies = Answers(model, limits), Decoder(limits), Bodies(limits)
         self.pictures, self.turns = (
             Pictures(bundled_stills(), limits),
-            Turns(self.answers.together, limits, self.answers.ahead),
+            Turns(self.answers.draw_batch, limits, self.answers.ahead),
         )
         self.bundled_png = {picture.id: png(picture.image) for picture in self.pictures.bundled()}
         self._parsing = asyncio.Lock()
@@ -80,7 +80,7 @@ class Studio:
             image = await self.decoder.picture(data, visitor)
         return _json(self.pictures.add(image, "picture.png", visitor).about())
 
-    async def give_picture(self, request: Request) -> Response:
+    async def get_picture(self, request: Request) -> Response:
         """Return a picture."""
         id_ = request.path_params["id"]
         file = self.bundled_png.get(id_) or await self._one(request, "picture", id_, self.answers.png)
@@ -96,20 +96,20 @@ class Studio:
 
     async def preview(self, request: Request) -> Response:
         """Return the last frame of one clip."""
-        question = await self._asked(Question, request)
+        question = await self._question(Question, request)
         image, facts = await self._one(request, "preview", question.picture, self.answers.preview, question)
         headers = {"x-milliseconds": str(facts["milliseconds"]), "x-reached": written(facts["reached"]).decode()}
         return Response(image, media_type="image/jpeg", headers=headers)
 
     async def clips(self, request: Request) -> Response:
         """Stream clips."""
-        question = await self._asked(Question, request)
+        question = await self._question(Question, request)
         pixels = self._pixels(question.picture, question)
         return await self._lines(request, question.picture, self.answers.clips, question, pixels=pixels)
 
     async def correlation(self, request: Request) -> Response:
         """Map the motion correlation with a place."""
-        place = await self._asked(Place, request)
+        place = await self._question(PointQuestion, request)
         return _json(await self._one(request, "correlation", place.picture, self.answers.correlation, place.x, place.y))
 
     async def transfer(self, request: Request) -> Response:
@@ -121,9 +121,9 @@ class Studio:
             clip = await self.decoder.clip(data, self.model.size, self.model.frames + 1, visitor)
         return await self._lines(request, id_, self.answers.transfer, clip)
 
-    async def go_on(self, request: Request) -> Response:
+    async def continue_from(self, request: Request) -> Response:
         """Store the last frame of a clip as a picture."""
-        question, visitor = await self._asked(Question, request), visitor_in(request)
+        question, visitor = await self._question(Question, request), visitor_in(request)
         self.pictures.check_room(visitor)
         image = await self._one(request, "continue", question.picture, self.answers.last_frame, question)
         return _json(self.pictures.add(image, "last-frame.png", visitor).about())
@@ -133,7 +133,7 @@ class Studio:
         kind: Any = request.query_params.get("format", "")
         if kind not in MEDIA:
             raise Problem(400, f"format: got {kind[:20]!r}, expected one of {', '.join(MEDIA)}")
-        asked = await self._asked(Keeping, request)
+        asked = await self._question(ExportQuestion, request)
         start = self.pictures.get(asked.start) if asked.start not in (None, asked.picture) else None
         job = self._job(
             *(request, "export", asked.picture, self.answers.export, asked, start, kind),
@@ -161,11 +161,11 @@ class Studio:
 
     async def command(self, request: Request) -> Response:
         """Return commands that sample the same."""
-        asked = await self._asked(Naming, request)
+        asked = await self._question(CommandQuestion, request)
         self.pictures.get(asked.picture)
         return _json(commands(self.model_name, asked, asked.name))
 
-    async def _asked(self, kind: type[AnySection], request: Request) -> AnySection:
+    async def _question(self, kind: type[AnySection], request: Request) -> AnySection:
         async with self.bodies.read(request, visitor_in(request), self.limits.json_bytes) as data:
             if len(data) <= self.limits.free_bytes:
                 return parsed(kind, data)
@@ -184,7 +184,7 @@ class Studio:
 
     async def _one(self, request: Request, kind: str, id_: str, answer: Callable[..., Steps], *arguments: Any) -> Any:
         job = self._job(request, kind, id_, answer, *arguments)
-        watch = asyncio.ensure_future(_gone(request, job))
+        watch = asyncio.ensure_future(_cancel_when_gone(request, job))
         try:
             return await job.only()
         finally:
@@ -192,14 +192,14 @@ class Studio:
 
     async def _results(self, request: Request, job: Job) -> AsyncIterator[Any]:
         """Wait for the first result, so that an error before it has a status of its own; return all of them."""
-        results, watch = aiter(job), asyncio.ensure_future(_gone(request, job))
+        results, watch = aiter(job), asyncio.ensure_future(_cancel_when_gone(request, job))
         try:
             first = await anext(results)
         except StopAsyncIteration:
             raise Problem(410, "cancelled, because the visitor left") from None
         finally:
             watch.cancel()
-        return _all_of(job, first, results)
+        return _results_of(job, first, results)
 
     async def _lines(
         self, request: Request, id_: str, answer: Callable[..., Steps], *arguments: Any, pixels: int = 0
@@ -232,14 +232,14 @@ def make_app(studio: Studio, token: str | None = None) -> Starlette:
         ("GET", "/static/{name}", studio.page),
         ("GET", "/api/about", studio.about),
         ("POST", "/api/pictures", studio.add_picture),
-        ("GET", "/api/pictures/{id}", studio.give_picture),
+        ("GET", "/api/pictures/{id}", studio.get_picture),
         ("POST", "/api/frame", studio.add_frame),
         ("POST", "/api/preview", studio.preview),
         ("POST", "/api/clips", studio.clips),
         ("POST", "/api/correlation", studio.correlation),
         ("POST", "/api/affinity", studio.correlation),  # its name until 0.2
         ("POST", "/api/transfer", studio.transfer),
-        ("POST", "/api/continue", studio.go_on),
+        ("POST", "/api/continue", studio.continue_from),
         ("POST", "/api/export", studio.export),
         ("POST", "/api/reopen", studio.reopen),
         ("POST", "/api/command", studio.command),
@@ -247,7 +247,7 @@ def make_app(studio: Studio, token: str | None = None) -> Starlette:
     app = Starlette(
         routes=[Route(path, endpoint, methods=[method]) for method, path, endpoint in calls],
         middleware=[Middleware(Guard, token=token)],
-        exception_handlers={Problem: _said, HTTPException: _not_found, ClientDisconnect: _left},
+        exception_handlers={Problem: _problem_response, HTTPException: _http_error, ClientDisconnect: _client_left},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # to an address that the visitor's Host header would make up
@@ -277,21 +277,21 @@ def number(request: Request, name: str, default: float) -> float:
     return value
 
 
-async def _gone(request: Request, job: Job) -> None:
+async def _cancel_when_gone(request: Request, job: Job) -> None:
     """Cancel a job once its visitor has left."""
     while not await request.is_disconnected():
         await asyncio.sleep(0.05)
-    job.give_up()
+    job.cancel()
 
 
-async def _all_of(job: Job, first: Any, others: AsyncIterator[Any]) -> AsyncGenerator[Any]:
+async def _results_of(job: Job, first: Any, others: AsyncIterator[Any]) -> AsyncGenerator[Any]:
     """Yield results as they are taken; the job is cancelled when no more are."""
     try:
         yield first
         async for one in others:
             yield one
     finally:
-        job.give_up()
+        job.cancel()
 
 
 async def _cut(file: bytes) -> AsyncIterator[bytes]:
@@ -307,17 +307,17 @@ def _json(value: Any, status: int = 200, headers: Mapping[str, str] | None = Non
     return Response(written(value), status, headers, "application/json")
 
 
-async def _said(request: Request, problem: Exception) -> Response:
+async def _problem_response(request: Request, problem: Exception) -> Response:
     status, words = (problem.status, problem.words) if isinstance(problem, Problem) else (500, "internal error")
     return _json({"error": words}, status)
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     status, headers = (error.status_code, error.headers) if isinstance(error, HTTPException) else (500, None)
     path, method = one_line(request.scope["path"], 80), one_line(request.method, 20)
     words = {404: f"{path}: there is no such call", 405: f"{path}: got {method}, which it does not take"}
     return _json({"error": words.get(status, "this cannot be answered")}, status, headers)
 
 
-async def _left(request: Request, error: Exception) -> Response:
+async def _client_left(request: Request, error: Exception) -> Response:
     return _json({"error": "the visitor left"}, 400)

@@ -44,7 +44,7 @@ class Token:
             self._next.popitem(last=False)
         return wait
 
-    async def hold_back(self, address: str) -> bool:
+    async def delay_refusal(self, address: str) -> bool:
         """Wait before a wrong token is refused; False if too many are delayed already."""
         wait = self.wait(address)
         await asyncio.sleep(MOST_WAIT_S if wait is None else wait)

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from ipoke.data.poke import Poke
-from ipoke.studio.keeping import StudioSession
 from ipoke.studio.problem import Problem
+from ipoke.studio.sessions import StudioSession
 from ipoke.studio.writing import written
 
 EVERY_PX = 4

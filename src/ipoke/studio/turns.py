@@ -14,13 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
-from ipoke.studio.jobs import END, Aside, Job, Steps, advanced
+from ipoke.studio.jobs import END, Background, Job, Steps, advance
 from ipoke.studio.limits import LIMITS, Limits
 from ipoke.studio.problem import Problem
 from ipoke.studio.visitors import Visitor
 from ipoke.studio.waiting import Waiting
 
-Together = Callable[[Sequence[Any]], Sequence[Any]]
+DrawBatch = Callable[[Sequence[Any]], Sequence[Any]]
 """Computes the work of several jobs in one batch: a result for each, or the exception to raise in its job."""
 PAUSE_S = 0.04
 """Idle time after which work is done ahead; longer than a page takes to request its next preview."""
@@ -31,16 +31,20 @@ LOOK_S = 0.5
 class Turns:
     """Runs jobs on one thread, step by step; before each step `ipoke.studio.waiting.Waiting` chooses the next job.
 
-    Work without networks, such as encoding a frame, is done on a second thread, one piece at a time. Shared work of one
-    job is done in a batch with that of other visitors. When the server is idle, steps ``ahead`` are taken until the
-    next job arrives.
+    Work without networks, such as encoding a frame, is done on a second thread, one piece at a time. Work that can be
+    batched is done in one batch with that of other visitors. When the server is idle, steps ``ahead`` are taken until
+    the next job arrives.
     """
 
-    def __init__(self, together: Together, limits: Limits = LIMITS, ahead: Callable[[], Steps] | None = None) -> None:
-        self._together, self._ahead = together, ahead
+    def __init__(
+        self, draw_batch: DrawBatch, limits: Limits = LIMITS, ahead: Callable[[], Steps] | None = None
+    ) -> None:
+        self._draw_batch, self._ahead = draw_batch, ahead
         self._waiting = Waiting(limits)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="studio")
-        self._thread_aside = ThreadPoolExecutor(1, thread_name_prefix="studio-aside", initializer=_yield_to_others)
+        self._background_thread = ThreadPoolExecutor(
+            1, thread_name_prefix="studio-background", initializer=_lower_priority
+        )
         self._news = asyncio.Event()
         self._is_stopping = False
         self._runner: asyncio.Task[None] | None = None
@@ -56,9 +60,9 @@ class Turns:
         if self._runner is not None:
             await self._runner
         for job in list(self._waiting):
-            job.give_up(Problem(503, "the server is stopping; ask again later"))
+            job.cancel(Problem(503, "the server is stopping; ask again later"))
         self._thread.shutdown()
-        self._thread_aside.shutdown(cancel_futures=True)
+        self._background_thread.shutdown(cancel_futures=True)
 
     def add(self, visitor: Visitor, kind: str, begin: Callable[[], Steps], pixels: int = 0) -> Job:
         """Queue a job; a preview replaces one of the same visitor that has not begun.
@@ -70,7 +74,7 @@ class Turns:
             raise Problem(503, "the server is stopping; ask again later")
         for stale in list(self._waiting):
             if kind == stale.kind == "preview" and stale.visitor == visitor and stale.steps is None:
-                stale.give_up(Problem(409, "replaced by a newer preview"))
+                stale.cancel(Problem(409, "replaced by a newer preview"))
         job = Job(visitor, kind, begin, pixels)
         self._waiting.add(job)
         job.when_taken = self._news.set
@@ -85,7 +89,7 @@ class Turns:
                 self._news.clear()
                 await self._quiet()
                 continue
-            jobs, began = self._waiting.with_shared_work(job), time.perf_counter()
+            jobs, began = self._waiting.with_batch(job), time.perf_counter()
             results = await loop.run_in_executor(self._thread, self._step, jobs)
             for one, result in zip(jobs, results, strict=True):
                 self._waiting.charge(one, (time.perf_counter() - began) / len(jobs))
@@ -93,14 +97,14 @@ class Turns:
                     one.put(result)
                 if result is END or isinstance(result, Problem):
                     self._waiting.drop(one)
-                elif one.aside is not None:
-                    loop.run_in_executor(self._thread_aside, _done, one.aside).add_done_callback(
+                elif one.background is not None:
+                    loop.run_in_executor(self._background_thread, _done, one.background).add_done_callback(
                         partial(self._go_on, one)
                     )
 
     def _go_on(self, job: Job, done: asyncio.Future[tuple[Any, float]]) -> None:
         """Let a job take its turn again, as its work on the second thread is done."""
-        job.aside = None
+        job.background = None
         if not done.cancelled():
             job.answer, seconds = done.result()
             self._waiting.charge(job, seconds)
@@ -113,7 +117,7 @@ class Turns:
         if self._ahead is not None and not self._news.is_set():
             job = Job(Visitor("", ""), "ahead", self._ahead)
             while not self._news.is_set():
-                result = await asyncio.get_running_loop().run_in_executor(self._thread, advanced, job, None)
+                result = await asyncio.get_running_loop().run_in_executor(self._thread, advance, job, None)
                 if result is END or isinstance(result, Problem):
                     break
         with contextlib.suppress(TimeoutError):
@@ -121,24 +125,24 @@ class Turns:
 
     def _step(self, jobs: list[Job]) -> list[Any]:
         """Take one step of each job; give what it yields, `END`, or a Problem."""
-        wanting = [(job, job.shared.work) for job in jobs if job.shared is not None and not job.is_given_up]
+        wanting = [(job, job.batched.work) for job in jobs if job.batched is not None and not job.is_cancelled]
         answers: Sequence[Any] = []
         if wanting:
             try:
-                answers = self._together([work for _, work in wanting])
+                answers = self._draw_batch([work for _, work in wanting])
             except Exception as error:  # an error must not end the server
                 answers = [error] * len(wanting)
         told = {id(job): answer for (job, _), answer in zip(wanting, answers, strict=True)}
-        return [advanced(job, told.get(id(job), job.answer)) for job in jobs]
+        return [advance(job, told.get(id(job), job.answer)) for job in jobs]
 
 
-def _yield_to_others() -> None:
+def _lower_priority() -> None:
     """Lower the priority of the second thread, where threads have priorities of their own."""
     if sys.platform == "linux":
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-def _done(aside: Aside) -> tuple[Any, float]:
+def _done(aside: Background) -> tuple[Any, float]:
     """Do work on the second thread; give its result, or the exception to raise in the job, and the seconds it took."""
     began = time.perf_counter()
     try:

@@ -31,7 +31,7 @@ class Waiting:
 
     def __iter__(self) -> Iterator[Job]:
         """Iterate over the jobs that are not cancelled."""
-        return (job for job in self._jobs if not job.is_given_up)
+        return (job for job in self._jobs if not job.is_cancelled)
 
     def add(self, job: Job) -> None:
         """Queue a job.
@@ -63,24 +63,24 @@ class Waiting:
             elif job.unread_since is None:
                 job.unread_since = self._clock()
             elif self._clock() - job.unread_since > self._limits.unread_seconds:
-                job.give_up(Problem(408, f"the results were not read for {self._limits.unread_seconds:g} s; ask again"))
-        free = [job for job in self._jobs if job.aside is None]
-        left = next((job for job in free if job.is_given_up), None)
+                job.cancel(Problem(408, f"the results were not read for {self._limits.unread_seconds:g} s; ask again"))
+        free = [job for job in self._jobs if job.background is None]
+        left = next((job for job in free if job.is_cancelled), None)
         return left or min(filter(self._may_go_on, free), key=self._rank, default=None)
 
-    def with_shared_work(self, job: Job) -> list[Job]:
+    def with_batch(self, job: Job) -> list[Job]:
         """Give a job, and others with shared work for the same batch.
 
         Jobs with more rows, and those with much more compute time, would delay this job, and are not included.
         """
-        if job.shared is None or job.is_given_up:
+        if job.batched is None or job.is_cancelled:
             return [job]
-        room, seen, jobs = self._limits.rows_together - job.shared.rows, {job.visitor}, [job]
+        room, seen, jobs = self._limits.rows_together - job.batched.rows, {job.visitor}, [job]
         for one in sorted(self, key=self._rank):
-            if one.shared is None or one.visitor in seen or not self._are_close(job, one):
+            if one.batched is None or one.visitor in seen or not self._are_close(job, one):
                 continue
-            if one.shared.rows <= min(room, job.shared.rows):
-                room -= one.shared.rows
+            if one.batched.rows <= min(room, job.batched.rows):
+                room -= one.batched.rows
                 seen.add(one.visitor)
                 jobs.append(one)
         return jobs
@@ -110,7 +110,7 @@ class Waiting:
         """Give the rank of a job; among equals, those without shared work go first, until they have some to batch."""
         address, name = job.visitor
         of_address = self._visitors.get(address, Shares())
-        return self._addresses.slices(address), of_address.slices(name), job.shared is not None
+        return self._addresses.slices(address), of_address.slices(name), job.batched is not None
 
     def _seen(self, visitor: Visitor) -> None:
         self._addresses.enter(visitor.address)
@@ -124,14 +124,14 @@ class Waiting:
         most = max(counts, key=lambda name: (counts[name], seen(name)))
         if (counts[most], seen(most)) <= (mine + 1, seen(visitor.name)):
             raise Problem(429, CROWDED)
-        _last(job for job in near if job.visitor.name == most).give_up(Problem(429, CROWDED))
+        _last(job for job in near if job.visitor.name == most).cancel(Problem(429, CROWDED))
 
     def _make_room(self, address: str, near: int) -> None:
         counts = Counter(job.visitor.address for job in self)
         most = max(counts, key=lambda one: (counts[one], self._addresses.since(one)))
         if counts[most] <= near + 1:
             raise Problem(429, CROWDED)
-        _last(job for job in self if job.visitor.address == most).give_up(Problem(429, CROWDED))
+        _last(job for job in self if job.visitor.address == most).cancel(Problem(429, CROWDED))
 
 
 def _last(jobs: Iterator[Job]) -> Job:

@@ -15,7 +15,7 @@ from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import Given, Noise, Residual, Term
 from ipoke.studio.encoding import png
 from ipoke.studio.pictures import Picture
-from ipoke.studio.questions import History, Keeping, Question, parsed
+from ipoke.studio.questions import ExportQuestion, History, Question, parsed
 from ipoke.studio.writing import written
 
 MEDIA = {
@@ -47,7 +47,7 @@ class StudioSession(Section):
 
 
 def session_of(
-    model: PokeModel, picture: Picture, asked: Keeping, start: Picture | None = None
+    model: PokeModel, picture: Picture, asked: ExportQuestion, start: Picture | None = None
 ) -> Callable[[], StudioSession]:
     """Return a function that writes the session; it needs no model, so it can run on another thread."""
     question = Question.model_validate(asked.model_dump(exclude={"history", "start"}))
