@@ -20,18 +20,18 @@ def test_overlays_show_correlation_diversity_and_motion(visitor):
     for overlay, legend, words in (
         ("spread", "heat", "different"),
         ("motion", "motion", "rim"),
-        ("affinity", "heat", "correlated"),
+        ("correlation", "heat", "correlated"),
     ):
         page.click(f"#show-{overlay}")
         assert words in page.locator(f"#{legend}-legend").text_content()
-        if overlay == "affinity":
+        if overlay == "correlation":
             with page.expect_response("**/api/correlation"):
                 page.mouse.move(*visitor.place(90, 120))
         page.wait_for_timeout(200)
         seen.append(page.evaluate(PICTURE))
         assert page.get_attribute(f"#show-{overlay}", "aria-pressed") == "true"
     assert page.get_attribute("#show-spread", "aria-pressed") == "false"
-    page.click("#show-affinity")
+    page.click("#show-correlation")
     page.wait_for_timeout(200)
     assert len({*seen, page.evaluate(PICTURE)}) == 4
 

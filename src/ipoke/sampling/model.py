@@ -40,7 +40,7 @@ from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import Noise, plain_terms
 from ipoke.sampling.sampler import Sampler, finite
-from ipoke.sampling.transfer import encode_clip, transfer_request
+from ipoke.sampling.transfer import encode_clip, residual_of, transfer_request
 
 BUNDLED = Path(__file__).parents[1] / "bundled"
 """Folder of the models and stills that come with the package."""
@@ -202,10 +202,9 @@ class PokeModel(Networks):
         >>> model.transfer(clip, still, pokes=[]).shape
         (1, 11, 256, 256, 3)
         """
+        r = residual_of(self, encode_clip(self, clip, pokes))
         picture = self.open(image)
-        return picture.show(
-            picture.draw(transfer_request(picture, encode_clip(self, clip, pokes).residual(self), pokes))
-        )
+        return picture.show(picture.draw(transfer_request(picture, r, pokes)))
 
     @torch.no_grad()
     def score(self, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> Score:

@@ -1,4 +1,4 @@
-"""Motion of a clip on another picture: the residual of the clip, under the same pokes. Paper: Sec. 4.2 and Fig. 6."""
+"""Transfer: the residual of a clip on another picture, under the same pokes. Paper: Sec. 4.2 and Fig. 6."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -24,15 +24,14 @@ class EncodedClip(NamedTuple):
     cond: Float[Tensor, "1 k h w"]
     """Of its first frame and its pokes."""
 
-    @torch.no_grad()
-    def residual(self, networks: Networks) -> Float[Tensor, "1 c h w"]:
-        """Map the latent to its residual."""
-        return networks.to_residual(self.z, self.cond)[0]
 
-    @torch.no_grad()
-    def round_trip_error(self, networks: Networks, r: Float[Tensor, "1 c h w"]) -> float:
-        """Measure how exactly a residual gives the latent back: the largest error, in parts of the largest value."""
-        return float((networks.to_latent(r, self.cond) - self.z).abs().max() / self.z.abs().max())
+class RoundTrip(NamedTuple):
+    """Errors of a latent that is mapped to its residual and back, relative to the latent."""
+
+    largest: float
+    """Largest error over largest value."""
+    rms: float
+    """Root mean square error over root mean square."""
 
 
 @torch.no_grad()
@@ -42,10 +41,27 @@ def encode_clip(networks: Networks, clip: UInt8[np.ndarray, "t s s 3"], pokes: S
     return EncodedClip(z, OpenPicture(clip[0], networks).condition(pokes))
 
 
+@torch.no_grad()
+def residual_of(networks: Networks, clip: EncodedClip) -> Float[Tensor, "1 c h w"]:
+    """Map the latent of a clip to its residual."""
+    r, _ = networks.to_residual(clip.z, clip.cond)
+    return r
+
+
+@torch.no_grad()
+def round_trip(networks: Networks, clip: EncodedClip, r: Float[Tensor, "1 c h w"]) -> RoundTrip:
+    """Measure how exactly the residual of a clip gives its latent back."""
+    z, error = clip.z, networks.to_latent(r, clip.cond) - clip.z
+    return RoundTrip(
+        largest=float(error.abs().max() / z.abs().max()),
+        rms=float(error.square().mean().sqrt() / z.square().mean().sqrt()),
+    )
+
+
 def transfer_request(picture: OpenPicture, r: Float[Tensor, "1 c h w"], pokes: Sequence[Poke]) -> SampleRequest:
     """Request the clip of a picture that has this residual, under pokes in the model's pixels.
 
-    Unguided: the residual is kept, which guidance would change.
+    Without guidance, which would change the residual.
     """
     outer = tuple(picture.still.from_model(poke) for poke in pokes)
     return SampleRequest(outer, (given(r[0]),), guidance=False)

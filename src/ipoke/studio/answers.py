@@ -23,7 +23,7 @@ from ipoke.sampling.open_picture import OpenPicture
 from ipoke.sampling.request import SampleRequest
 from ipoke.sampling.residual_terms import Given, Residual, Term
 from ipoke.sampling.sampler import Job, Samples
-from ipoke.sampling.transfer import encode_clip, transfer_request
+from ipoke.sampling.transfer import encode_clip, residual_of, round_trip, transfer_request
 from ipoke.sampling.video_clip import strongest_poke
 from ipoke.studio.encoding import png
 from ipoke.studio.exporting import Export, shown
@@ -158,8 +158,8 @@ class Answers:
         yield _begin(picture, 1, model.frames)
         pokes = strongest_poke(clip, model.recipe)
         encoded = encode_clip(model, clip, pokes)
-        r = encoded.residual(model)
-        error = encoded.round_trip_error(model, r)
+        r = residual_of(model, encoded)
+        error = round_trip(model, encoded, r).largest
         yield None
         request = transfer_request(opened, r, pokes)
         drawn = yield from self._draw(opened, request)

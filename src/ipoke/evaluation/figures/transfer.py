@@ -7,15 +7,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float, Float32, UInt8
 
 from ipoke.core.errors import InputError
-from ipoke.core.pixels import clip_from_frames
 from ipoke.data.clips import ClipSet
 from ipoke.data.images import write_png
 from ipoke.data.poke import Poke
-from ipoke.data.pokes import poke_map
 from ipoke.evaluation.figures.record import Made, write_record
 from ipoke.evaluation.figures.samples import strips_with_displacements
 from ipoke.evaluation.metrics.answer import measured_displacement
@@ -23,6 +20,7 @@ from ipoke.evaluation.metrics.questions import choose_questions, evenly_spaced, 
 from ipoke.evaluation.metrics.sampler_calls import check_size, sample_frames, sample_seeds
 from ipoke.evaluation.metrics.statistics import Estimate, estimate, paired_difference
 from ipoke.sampling.model import PokeModel
+from ipoke.sampling.transfer import encode_clip, residual_of, round_trip
 
 MOST_CANDIDATES = 2000
 """Clips, evenly spaced over the split, that are searched for a pose."""
@@ -100,7 +98,7 @@ def draw_transfer(
                 "target_clip": match.pose.clip,
                 "pose_distance": match.distance,
                 "pose_rule": match.rule,
-                **round_trip(model, source, pokes),
+                **_round_trip(model, source, pokes),
                 **motion_differences(fields[0], fields[1], fields[2:]),
             }
         )
@@ -161,21 +159,6 @@ def nearest_pose(source: Pose, poses: Sequence[Pose]) -> Match:
     return Match(others[best], distances[best], rule)
 
 
-@torch.no_grad()
-def round_trip(model: PokeModel, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> dict[str, float]:
-    """Map the latent of a clip to its residual and back; return errors relative to the largest, or RMS, |z|."""
-    frames = clip_from_frames(clip)[None].to(model.device)
-    maps = torch.from_numpy(poke_map(pokes, model.size, model.recipe.pokes.patch))[None].to(model.device)
-    z, _ = model.encode(frames)
-    cond = model.condition(frames[:, 0], maps)
-    residual, _ = model.to_residual(z, cond)
-    error = model.to_latent(residual, cond) - z
-    return {
-        "round_trip_error": float(error.abs().max() / z.abs().max()),
-        "round_trip_error_rms": float(error.square().mean().sqrt() / z.square().mean().sqrt()),
-    }
-
-
 def motion_differences(
     source: Float32[np.ndarray, "2 s s"],
     transferred: Float32[np.ndarray, "2 s s"],
@@ -195,6 +178,12 @@ def motion_differences(
         "motion_difference_px_transferred": distances[0],
         "motion_difference_px_random": float(np.mean(distances[1:])),
     }
+
+
+def _round_trip(model: PokeModel, clip: UInt8[np.ndarray, "t s s 3"], pokes: Sequence[Poke]) -> dict[str, float]:
+    encoded = encode_clip(model, clip, pokes)
+    error = round_trip(model, encoded, residual_of(model, encoded))
+    return {"round_trip_error": error.largest, "round_trip_error_rms": error.rms}
 
 
 def _metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, Estimate]:

@@ -10,7 +10,7 @@ import { change, state, subscribe } from "./state.js";
 
 const REST = 250;
 const MOST_MAPS = 200;
-const FIELDS = ["affinity", "spread", "motion"];
+const FIELDS = ["correlation", "spread", "motion"];
 const USUAL =
   "Standard deviation of the samples' displacement by the last frame, averaged over moving pixels. Another poke or pin usually lowers it.";
 
@@ -31,7 +31,7 @@ export function paintOverlay(ctx, width, height) {
 
 function overlayNow() {
   const { overlays, answer, chosen } = state;
-  if (overlays.affinity) return maps.get(placeKey(place()));
+  if (overlays.correlation) return maps.get(placeKey(place()));
   if (overlays.spread && answer?.spread) return field(answer, () => ({ canvas: heatMap(answer.spread, answer.side) })).canvas;
   const sample = answer?.samples[chosen];
   if (overlays.motion && sample?.motion) return motionOf(sample, answer).canvas;
@@ -57,11 +57,11 @@ function restThenAsk() {
   clearTimeout(resting);
   request?.abort();
   const at = place();
-  if (!state.overlays.affinity || !state.picture || !at || maps.has(placeKey(at))) return;
-  resting = setTimeout(() => askAffinity(at), REST);
+  if (!state.overlays.correlation || !state.picture || !at || maps.has(placeKey(at))) return;
+  resting = setTimeout(() => askCorrelation(at), REST);
 }
 
-async function askAffinity(at) {
+async function askCorrelation(at) {
   const mine = new AbortController();
   request = mine;
   const key = placeKey(at);
@@ -88,9 +88,9 @@ function showToggles() {
   for (const [name, on] of Object.entries(state.overlays)) byId(`show-${name}`).setAttribute("aria-pressed", String(on));
   const { answer, chosen, overlays } = state;
   const spread = overlays.spread && Boolean(answer?.spread);
-  byId("heat-legend").hidden = !(overlays.affinity || spread);
-  byId("heat-low").textContent = overlays.affinity ? "uncorrelated" : "equal";
-  byId("heat-high").textContent = overlays.affinity ? "correlated" : "different";
+  byId("heat-legend").hidden = !(overlays.correlation || spread);
+  byId("heat-low").textContent = overlays.correlation ? "uncorrelated" : "equal";
+  byId("heat-high").textContent = overlays.correlation ? "correlated" : "different";
   const sample = answer?.samples[chosen];
   const motion = overlays.motion && sample?.motion;
   byId("motion-legend").hidden = !motion;

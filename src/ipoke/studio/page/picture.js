@@ -28,7 +28,7 @@ export function frameOf(sample, number) {
 }
 
 /** Whether to show the picture instead of the clip: during a drag, and under the motion correlation. */
-const stillWanted = () => Boolean(state.drag || (state.overlays.affinity && state.hover));
+const stillWanted = () => Boolean(state.drag || (state.overlays.correlation && state.hover));
 
 function shown() {
   if (state.preview) return state.preview.image;

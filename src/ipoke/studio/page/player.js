@@ -140,6 +140,6 @@ export function startPlayer() {
   });
   subscribe((changed) => {
     if (changed.has("answer") && !state.answer) clock.playing = false;
-    if ([...changed].some((name) => name !== "hover") || state.overlays.affinity) repaint();
+    if ([...changed].some((name) => name !== "hover") || state.overlays.correlation) repaint();
   });
 }

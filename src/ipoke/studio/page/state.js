@@ -32,7 +32,7 @@ export const state = {
   /** The pointer, and the keyboard cursor; picture px or null. */
   hover: null,
   cursor: null,
-  overlays: { affinity: false, spread: false, motion: false, arrows: true },
+  overlays: { correlation: false, spread: false, motion: false, arrows: true },
   /** Steps of the chain, see chain.js; the current one is chain[step]. */
   chain: [],
   step: 0,
