@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @app.command(group=USE, sort_key=1)
 def demo(*, out_dir: OutDir = Path("out")) -> None:
-    """Poke the bundled still and write sampled clips.
+    """Poke the bundled still, and write the sampled clips.
 
     Args:
         out_dir: Folder for demo.webp, demo.mp4, demo.png (film strip), demo.json (session) and still.png.
@@ -49,19 +49,19 @@ def poke(
     model: str = "scenes-64",
     replay: Path | None = None,
 ) -> None:
-    """Sample what could happen when a picture is poked.
+    """Sample videos of a picture in which poked points follow their drags.
 
     A session file (.json) beside the output records the sampling. A replay on the same machine with the same versions
     gives the same bytes, for any number of threads; elsewhere a note tells if pixels differ.
 
     Args:
-        image: Any picture; pokes are given in its pixels, x to the right and y down from its top left.
-        pokes: A drag x,y,dx,dy: the point at x,y shall move by dx,dy px. May be given several times.
-        pins: A point x,y that shall stay where it is. May be given several times.
-        out_file: .webp, .gif and .mp4 play (several samples side by side), .png is a film strip.
-        samples: Number of clips.
-        seed: Random seed; sample i is the same for any number of samples and of threads.
-        temperature: Scale of the residuals: 1 samples the model's distribution, lower is less surprising, 0 its mode.
+        image: The picture. Pokes are given in its pixels, x to the right and y down from the top left.
+        pokes: A drag x,y,dx,dy: the point x,y moves by dx,dy px. Can be given several times.
+        pins: A point x,y that stays in place. Can be given several times.
+        out_file: .webp, .gif or .mp4 for a video (several samples side by side), .png for a film strip.
+        samples: Number of clips to sample.
+        seed: Random seed; sample i is the same for any number of samples and threads.
+        temperature: Scale of the residuals, 0 to 2: 1 samples the model's distribution, 0 gives its mode.
         unguided: Sample without guidance, which adjusts residuals until the poked points reach their targets.
         model: Bundled name, run directory or .safetensors file.
         replay: Session file of an earlier sampling, instead of a picture and its options.
@@ -76,7 +76,7 @@ def poke(
         report(0, 2)
         if replay is not None:
             if image is not None or pokes or pins:
-                raise InputError("--replay: got a picture or pokes as well, expected the session alone")
+                raise InputError("--replay: got a picture or pokes as well, expected the session alone; leave them out")
             session, loaded, picture = reopen(replay)
         elif image is not None:
             spare(image, out_file)
@@ -96,7 +96,7 @@ def poke(
                 guidance=not unguided,
             )
         else:
-            raise InputError("image: got none, expected the path of a picture or --replay SESSION.json")
+            raise InputError("image: got none, expected the path of a picture, or --replay SESSION.json")
         report(1, 2)
         clips, noted = sample(session, loaded, picture)
         if replay is None:
@@ -116,9 +116,9 @@ def transfer(video: Path, image: Path, /, *, out_file: OutFile, stride: Count = 
 
     Args:
         video: The video; the residual of its first clip is used.
-        image: The picture to animate, best in a similar pose.
-        out_file: .webp, .gif, .mp4, or .png for a film strip.
-        stride: Take every k-th frame of the video.
+        image: The picture to animate, ideally in a similar pose.
+        out_file: .webp, .gif or .mp4 for a video, .png for a film strip.
+        stride: Use every k-th frame of the video.
         model: Bundled name, run directory or .safetensors file.
     """
     from ipoke.data.images import read_image
@@ -146,14 +146,14 @@ def correlation(
     seed: Seed = 0,
     model: str = "scenes-64",
 ) -> None:
-    """Map how closely the motion of each place follows that of one place, when that is dragged.
+    """Map the motion correlation with a point: which pixels move with it when it is dragged.
 
     Args:
-        image: Any picture.
-        at: The place x,y in its pixels.
-        out_file: A .png.
-        pokes: Number of random drags.
-        seed: Of the drags and the residuals.
+        image: The picture.
+        at: The point x,y, px of the picture.
+        out_file: The heat map, .png.
+        pokes: Number of random drags of the point.
+        seed: Random seed of the drags and the residuals.
         model: Bundled name, run directory or .safetensors file.
     """
     from ipoke.data.images import read_image, write_png
@@ -182,12 +182,12 @@ def score(
     stride: Count = 1,
     model: str = "scenes-64",
 ) -> None:
-    """Give the log-likelihood of the first clip of a video.
+    """Print the log-likelihood of the first clip of a video under its poke.
 
     Args:
-        video: The video; its first frame is the picture that is poked.
-        pokes: A drag x,y,dx,dy in the model's pixels; the strongest motion of the clip if none is given.
-        stride: Take every k-th frame.
+        video: The video; its first frame is the poked picture.
+        pokes: A drag x,y,dx,dy, px of the model; by default the strongest motion of the clip. Can be given several times.
+        stride: Use every k-th frame of the video.
         model: Bundled name, run directory or .safetensors file.
     """
     from ipoke.sampling.model import load
@@ -202,15 +202,15 @@ def score(
 
 @app.command(group=USE, sort_key=6)
 def export(model: str = "scenes-64", /, *, format: Literal["onnx"] = "onnx", out_file: OutFile | None = None) -> None:
-    """Write a model for programs other than this one, and check what was written.
+    """Export a model to another format, and check the exported file against the model.
 
     Inputs are source (1, 3, s, s) in [-1, 1], poke_map (1, 2, s, s) in px and noise (n, c, 8, 8), standard normal;
     output is frames (n, t, 3, s, s) in [-1, 1].
 
     Args:
         model: Bundled name, run directory or .safetensors file.
-        format: onnx, which onnxruntime and others run.
-        out_file: A file of that ending; named after the model if unset.
+        format: onnx, for onnxruntime and others.
+        out_file: The exported file; by default named after the model.
     """
     out_file = out_file or Path(Path(model).stem + f".{format}")
     if out_file.suffix.lower() != f".{format}":
@@ -236,7 +236,7 @@ def export(model: str = "scenes-64", /, *, format: Literal["onnx"] = "onnx", out
 
 @app.command(group=USE, sort_key=7)
 def info(model: str | None = None, /) -> None:
-    """Describe this installation, or a model.
+    """Describe this installation or a model.
 
     Args:
         model: Bundled name, run directory or .safetensors file.
@@ -257,14 +257,14 @@ def _about_here() -> list[tuple[str, str]]:
         ("ipoke", __version__),
         ("torch", f"{torch.__version__}, {torch.get_num_threads()} threads"),
         ("device", str(device_of(None))),
-        ("C functions", "compiled" if compiled() else "none, for want of a C compiler: sampling is slower"),
+        ("C functions", "compiled" if compiled() else "none, as there is no C compiler: sampling is slower"),
         ("bundled models", ", ".join(bundled_models()) or "none"),
         ("recipes", ", ".join(recipe_names())),
     ]
 
 
 def _round_trips(model: "PokeModel") -> Iterator[tuple[str, str]]:
-    """Say how exactly residuals come back, r to z to r, under the bundled stills."""
+    """Measure the round-trip error of residuals, r to z to r, under the bundled stills."""
     import torch
 
     from ipoke.evaluation.metrics.round_trips import measure_round_trips
