@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ipoke.studio import sessions
 from ipoke.studio.questions import Question, parsed
-from ipoke.studio.sessions import commands
+from ipoke.studio.sessions import checked, commands
 
 NUMBERS = st.floats(-9999, 9999)
 
@@ -51,3 +51,15 @@ def test_six_digits_would_not(monkeypatch):
 
 def test_whole_numbers_are_written_plainly():
     assert "--poke 38,137,0,34" in str(commands("scenes-64", asked((38, 137, 0, 34), 1.0), "still.png")["shell"])
+
+
+def test_questions_of_the_first_version_are_read_and_written_with_the_new_name():
+    old = {"picture": "still", "pokes": [], "residuals": [[[7, 0, 1.0]]], "reaches": False}
+    question = parsed(Question, json.dumps(old).encode())
+    assert not question.request().guidance
+    session = {"ipoke": "0.1.0", "model": "scenes-64", "model_sha256": "0" * 64, "question": old, "name": "still"}
+    kept = checked(session | {"history": None, "format": "ipoke-studio-1"}).question.model_dump()
+    assert kept["guidance"] is False
+    assert "reaches" not in kept
+    assert "guidance=False" in str(commands("scenes-64", question, "a.png")["python"])
+    assert str(commands("scenes-64", question, "a.png")["shell"]).endswith("--unguided --out clips.webp")
