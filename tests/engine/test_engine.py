@@ -6,6 +6,7 @@ import threading
 import pytest
 import torch
 
+import plain_way
 from decoders import inputs, learned
 from ipoke.data.poke import Poke
 from ipoke.engine import engine as choosing
@@ -13,7 +14,6 @@ from ipoke.engine import rollout as rolling
 from ipoke.engine.engine import CpuEngine, PlainEngine, choose_engine
 from ipoke.engine.library import compiled, find_compiler
 from ipoke.engine.rollout import PreparedRollout, unroll
-from ipoke.evaluation.bench import plain_way
 from ipoke.networks.autoencoder.clip_autoencoder import ClipAutoencoder
 from ipoke.networks.autoencoder.decoded_frames import DecodedFrames
 from ipoke.networks.autoencoder.latent_rollout import LatentRollout

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 import torch
 
+import plain_way
 from ipoke.core.sections import LatentFlowSettings
 from ipoke.engine import inverse
 from ipoke.engine import library as compiling
 from ipoke.engine.inverse import PreparedInverse
 from ipoke.engine.library import compiled, find_compiler
-from ipoke.evaluation.bench import plain_way
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.bijection import Bijection
 from ipoke.networks.bijections.chain import Chain, masked_step

@@ -4,11 +4,16 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 from ipoke.cli.app import MAKE, Count, Few, JsonFile, OutDir, Seed, app
 from ipoke.cli.arguments import cores, device_of
 from ipoke.cli.terminal import TrainingView, err, out, progress_bar, stop_requests
 from ipoke.core.settings import load_recipe
+
+Minutes = Annotated[float, Parameter(validator=Number(gt=0, lte=24 * 60))]
+RESUME = "repeat the command to resume"
+AGAIN = "give more --minutes, or a --json file, with which the same command resumes"
 
 
 @app.command(group=MAKE, sort_key=1)
@@ -171,26 +176,35 @@ def bench(
     json_file: JsonFile | None = None,
     size: Literal[64, 128] = 64,
     training: bool = False,
+    minutes: Minutes = 5.0,
 ) -> None:
     """Benchmark sampling or training on this machine, against a model of the paper's size in plain PyTorch.
+
+    Rounds of measurements go on until the time is over. A file is written after every measurement; where the time does
+    not suffice for one round, it is marked as partial, and the same command resumes.
 
     Args:
         json_file: JSON file for all rows, ratios, the machine and its peak rates.
         size: Side of the clips, px; 64 measures the bundled model, 128 the recipe lean-128 with random weights.
         training: Benchmark training instead: clips per second of each stage, and of loading data.
+        minutes: Time that the benchmark may take.
     """
     from ipoke.evaluation.bench import sampling
     from ipoke.evaluation.bench import training as steps
-    from ipoke.evaluation.bench.results import lines, save
+    from ipoke.evaluation.bench.kept import Kept
+    from ipoke.evaluation.bench.results import lines
 
     reference, lean = load_recipe(f"plants-{size}", []), load_recipe(f"lean-{size}", [])
+    kept = Kept(json_file, f"ipoke bench --size {size}" + " --training" * training)
     with progress_bar("measuring") as report:
         if training:
-            result = steps.measure(reference, lean, progress=report)
+            result = steps.measure(reference, lean, progress=report, kept=kept, minutes=minutes)
         else:
-            result = sampling.measure(reference, "scenes-64" if size == 64 else lean, progress=report)
+            model = "scenes-64" if size == 64 else lean
+            result = sampling.measure(reference, model, progress=report, kept=kept, minutes=minutes)
     for line in steps.lines(result) if training else lines(result):
         out.print(line)
+    if not result["complete"]:
+        err.print(f"partial: {minutes:g} minutes did not suffice for one round; " + (RESUME if json_file else AGAIN))
     if json_file is not None:
-        save(json_file, result, command=f"ipoke bench --size {size}" + " --training" * training)
         out.print(f"wrote {json_file}")

@@ -5,11 +5,14 @@ import torch
 
 from ipoke.core.recipe import STAGES
 from ipoke.core.settings import load_recipe
-from ipoke.evaluation.bench import sampling, training
+from ipoke.evaluation.bench import kept, sampling, training, ways
+from ipoke.evaluation.bench.kept import Kept
 from ipoke.evaluation.bench.machine import Ceiling
-from ipoke.evaluation.bench.operations import gflop, plainly_counted
+from ipoke.evaluation.bench.models import random_model
+from ipoke.evaluation.bench.operations import counted_per_sample, gflop
 from ipoke.evaluation.bench.peak import Sampling, peak_mib
 from ipoke.evaluation.bench.results import lines, row, save
+from ipoke.evaluation.bench.ways import as_we_do
 from ipoke.sampling import sampler
 from tiny import tiny_recipe
 
@@ -38,7 +41,7 @@ def quick():
     """Leave out what takes long and depends on nothing here."""
     monkeypatch = pytest.MonkeyPatch()
     monkeypatch.setattr(sampling, "ceilings", lambda: {p: Ceiling(100.0, 200.0) for p in ("float32", "bfloat16")})
-    monkeypatch.setattr(sampling, "has_onnx", lambda: False)
+    monkeypatch.setattr(ways, "has_onnx", lambda: False)
     monkeypatch.setattr(sampling, "peak_mib", lambda one: 1000.0 if one.plain else 250.0)
     monkeypatch.setattr(training, "CLIPS", 8)
     yield
@@ -51,14 +54,14 @@ def result(quick):
     found = sampling.measure(
         PAPERS, tiny_recipe(), batches=(1, 3), rounds=2, progress=lambda done, total: seen.append((done, total))
     )
-    assert seen == [(0, 3), (1, 3), (2, 3), (3, 3)]
+    assert seen == [(done, 13) for done in range(14)]
     return found
 
 
 def test_every_part_of_every_way_has_a_row_per_batch_and_precision(result):
     rows = {(one["model"], one["part"], one["dtype"], one["batch"]) for one in result["rows"]}
     inside = ("clip", "condition_encoders", "latent_flow_inverse", "rollout", "decoder")
-    expected = {("reference, plain way", part, "float32", batch) for part in inside for batch in (1, 3)}
+    expected = {("reference, plain engine", part, "float32", batch) for part in inside for batch in (1, 3)}
     for model in ("reference", "tiny-64"):
         parts = (*inside, "encoder") if model == "reference" else (*inside, "encoder", "next_clip", "next_preview")
         expected |= {(model, p, dtype, b) for p in parts for dtype in ("float32", "bfloat16") for b in (1, 3)}
@@ -90,7 +93,7 @@ def test_ratios_are_of_the_medians_of_the_rows(result):
         )
         return one
 
-    plain = "reference, plain way"
+    plain = "reference, plain engine"
     assert result["ratios"] == {
         "one_clip": pytest.approx(of(plain, "clip", 1) / of("tiny-64", "clip", 1), abs=0.006),
         "3_samples": pytest.approx(of(plain, "clip", 3) / of("tiny-64", "clip", 3), abs=0.006),
@@ -99,14 +102,6 @@ def test_ratios_are_of_the_medians_of_the_rows(result):
         ),
         "peak_memory": 4.0,
     }
-
-
-def test_several_samples_of_the_plain_way_are_consecutive_clips():
-    seconds = {("clip", "reference, plain way", "float32", 1): [1.0, 2.0, 4.0], ("clip", "x", "float32", 1): [1.0]}
-    sampling._add_windows(seconds, (1, 2, 3))
-    assert seconds["clip", "reference, plain way", "float32", 2] == [3.0, 6.0]
-    assert seconds["clip", "reference, plain way", "float32", 3] == [7.0]
-    assert len(seconds) == 4
 
 
 def test_without_the_memory_there_are_no_ratios_but_a_reason(quick, monkeypatch, tmp_path):
@@ -121,6 +116,106 @@ def test_without_the_memory_there_are_no_ratios_but_a_reason(quick, monkeypatch,
     assert (kept["command"], kept["ratios"]["one_clip"]) == ("ipoke bench", None)
 
 
+class Stopwatch:
+    """A clock that is over after so many steps."""
+
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    @property
+    def is_over(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def stopped_after(monkeypatch, steps: int) -> None:
+    for module in (sampling, training):
+        monkeypatch.setattr(module, "Clock", lambda _: Stopwatch(steps))
+
+
+def measured(file, rounds=2):
+    return sampling.measure(
+        PAPERS, tiny_recipe(), batches=(1, 3), rounds=rounds, progress=lambda *_: None, kept=Kept(file, "ipoke bench")
+    )
+
+
+def test_a_bench_that_was_stopped_goes_on(quick, monkeypatch, tmp_path):
+    file = tmp_path / "bench.json"
+    for steps in (0, 1, 3):
+        stopped_after(monkeypatch, steps)
+        assert not measured(file)["complete"]
+    partial = json.loads(file.read_text())
+    assert partial["complete"] is False
+    assert partial["rows"]
+    assert partial["ratios_reason"] == "not measured yet"
+    assert partial["measured"]["rounds"] == {"tiny-64 / float32": 1, "tiny-64 / bfloat16": 1}
+    assert len(partial["measured"]["peaks"]) == 5
+    stopped_after(monkeypatch, 100)
+    counted: list[tuple[str, int]] = []
+    run = ways.Way.run
+    monkeypatch.setattr(ways.Way, "run", lambda way, n: counted.append((way.name, n)) or run(way, n))
+    result = measured(file)
+    assert result["complete"]
+    assert result["rounds"] == 2
+    assert counted.count(("tiny-64", 3)) == 2  # the second round alone, in both precisions
+    kept_rows = json.loads(file.read_text())
+    assert kept_rows["complete"] is True
+    assert "measured" not in kept_rows
+    assert None not in kept_rows["ratios"].values()
+
+
+def test_rounds_shrink_to_the_time_there_is(quick, monkeypatch, tmp_path):
+    stopped_after(monkeypatch, 9)
+    result = measured(tmp_path / "bench.json", rounds=7)
+    assert result["complete"]
+    assert result["rounds"] == 1
+    assert None not in result["ratios"].values()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text.replace('"ipoke bench"', '"ipoke bench --size 128"'),
+        lambda text: text.replace('"complete": false', '"complete": true'),
+        lambda text: text.replace('"threads": ', '"threads": 9'),
+        lambda text: text[:-40],
+        lambda text: "[]",
+    ],
+    ids=["of another command", "complete", "of another machine", "cut off", "something else"],
+)
+def test_another_file_is_replaced(quick, monkeypatch, tmp_path, change):
+    file = tmp_path / "bench.json"
+    kept.Kept(file, "ipoke bench").write({"complete": False, "machine": kept.describe(), "rows": []})
+    assert Kept(file, "ipoke bench").measured == {}
+    begun = Kept(file, "ipoke bench")
+    begun.measured["peaks"] = {"a": 1.0}
+    begun.write({"complete": False, "machine": kept.describe(), "rows": []})
+    assert Kept(file, "ipoke bench").measured == {"peaks": {"a": 1.0}}
+    file.write_text(change(file.read_text()))
+    assert Kept(file, "ipoke bench").measured == {}
+
+
+def test_training_that_was_stopped_goes_on(quick, monkeypatch, tmp_path):
+    lean = tiny_recipe("clip.frames=10")
+    papers = PAPERS.model_copy(update={"clip": lean.clip, "name": "like-the-papers"})
+    monkeypatch.setattr(training, "STAGES", ("image_encoder",))
+    file = tmp_path / "bench.json"
+
+    def trained(steps):
+        stopped_after(monkeypatch, steps)
+        return training.measure(papers, lean, progress=lambda *_: None, seconds=0.1, kept=Kept(file, "ipoke bench"))
+
+    first = trained(1)
+    assert not first["complete"]
+    assert [one["recipe"] for one in json.loads(file.read_text())["stages"]] == ["tiny-64"]
+    monkeypatch.setattr(training, "_lean", lambda *_: pytest.fail("measured again"))
+    second = trained(1)
+    assert second["complete"]
+    assert second["stages"][0] == first["stages"][0]
+    assert list(second["ratios"]) == ["image_encoder"]
+    assert len(list(training.lines(second))) == 1 + 2 + 1
+
+
 def test_a_row_in_closed_form():
     one = row("decoder", "m", 64, 5, "float32", [0.3, 0.1, 0.2], gflop=4.0, gflops=80.0)
     assert (one.median_ms, one.min_ms, one.gflop, one.floor_ms, one.peak_mib) == (200.0, 100.0, 4.0, 50.0, None)
@@ -131,17 +226,20 @@ def test_a_row_in_closed_form():
                 "ceilings_gflops": {},
                 "rows": [one._asdict()],
                 "ratios": {"one_clip": 3.0},
+                "ratios_of": ["slow", "fast"],
+                "rounds": 7,
             }
         )
     )
     assert "4.0x" in text[2]
     assert text[3].split() == ["one_clip", "3.0x"]
+    assert text[4] == "rounds: 7; ratios: median of slow / median of fast"
 
 
 def test_operations_of_the_papers_size_are_those_of_the_facts():
     """The released networks at 64 px: latent flow 135 GFLOP, decoder of ten frames 39 (SPADE 22), encoder 17."""
     ours = gflop(load_recipe("plants-64", []))
-    plain = plainly_counted(ours, frames=10)
+    plain = counted_per_sample(ours, times=10)
     assert plain["latent_flow_inverse"] == ours["latent_flow_inverse"]
     assert sum(ours["latent_flow_inverse"]) == pytest.approx(135, rel=0.02)
     assert sum(plain["decoder"]) == pytest.approx(39, rel=0.03)
@@ -159,10 +257,10 @@ def test_a_process_of_its_own_tells_its_peak():
 @torch.no_grad()
 def test_a_preview_is_not_taken_from_the_clip_before(monkeypatch):
     seeds = []
-    way = sampling.as_we_do("tiny-64", sampling.random_model(tiny_recipe()), "float32")
+    way = as_we_do("tiny-64", random_model(tiny_recipe()), "float32")
     draw = sampler.draw_residuals
     monkeypatch.setattr(sampler, "draw_residuals", lambda of, named, std: seeds.append(named) or draw(of, named, std))
-    sampling._open_picture(sampling.defaultdict(list), way, (1, 2))
+    sampling._open_picture(way, (1, 2), lambda *_: None)
     assert [len(one) for one in seeds] == [1, 1, 1, 2, 2]
     assert len({one[0] for one in seeds}) == 3
 

@@ -1,1 +1,1 @@
-"""What sampling and training cost, measured side by side: ours, and the paper's size the plain way."""
+"""What sampling and training cost, measured side by side: ours, and the paper's size in plain PyTorch."""

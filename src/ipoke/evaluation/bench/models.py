@@ -43,6 +43,15 @@ def random_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
     return model
 
 
+@torch.no_grad()
+def reduced(model: PokeModel) -> PokeModel:
+    """Make the model that `ipoke.load` would give in 16 bits."""
+    half, exact = empty_model(model.recipe, "bfloat16"), model.state_dict()
+    for name, tensor in half.state_dict().items():
+        tensor.copy_(exact[name])
+    return half
+
+
 def _repeat(numbers: torch.Tensor, block: torch.Tensor) -> None:
     for part in numbers.split(len(block)):
         part.copy_(block[: len(part)])

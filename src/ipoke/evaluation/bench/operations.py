@@ -43,11 +43,16 @@ def gflop(recipe: Recipe) -> Operations:
         return {**_with_clip(counts), "encoder": (0.0, _count(lambda: model.autoencoder.encoder(clip, tracks)))}
 
 
-def plainly_counted(counts: Operations, frames: int) -> Operations:
-    """Count as the plain way computes: all for every sample, and what depends on the still for each of its frames."""
+def counted_per_sample(counts: Operations, times: int = 1) -> Operations:
+    """Count all for every sample, as where samples are drawn one at a time.
+
+    Args:
+        counts: Of `gflop`.
+        times: How often the decoder's source features are computed; the released code does so for every frame.
+    """
     of_still, painted = counts["decoder"]
     parts = {part: (0.0, sum(both)) for part, both in counts.items() if part not in ("clip", "encoder")}
-    return _with_clip({**parts, "decoder": (0.0, painted + frames * of_still)})
+    return _with_clip({**parts, "decoder": (0.0, painted + times * of_still)})
 
 
 def _with_clip(counts: Operations) -> Operations:

@@ -9,7 +9,7 @@ import torch
 
 from ipoke.core.recipe import Recipe
 from ipoke.data.workers import in_order
-from ipoke.evaluation.bench import plain_way
+from ipoke.engine.engine import PlainEngine
 from ipoke.evaluation.bench.models import random_model
 from ipoke.evaluation.bench.ways import still_and_poke
 from ipoke.sampling.model import PokeModel, Precision, load
@@ -21,6 +21,7 @@ class Sampling(NamedTuple):
     model: str | Recipe
     precision: Precision = "float32"
     plain: bool = False
+    """Whether the plain engine samples."""
 
 
 def peak_mib(sampling: Sampling) -> float:
@@ -34,10 +35,8 @@ def _sample(sampling: Sampling) -> float:
     x0, asked = still_and_poke(model.recipe.clip.size)
     noise = model.latent_flow.base_noise([0])
     with torch.no_grad():
-        if sampling.plain:
-            plain_way.sample(model, x0, asked, noise)
-        else:
-            model.decode(model.engine.to_latent(noise, model.condition(x0, asked)), x0, model.recipe.clip.frames)
+        engine = PlainEngine(model.autoencoder, model.latent_flow) if sampling.plain else model.engine
+        engine.decode(engine.rollout(engine.to_latent(noise, model.condition(x0, asked)), model.frames), x0)
     return _most_so_far()
 
 

@@ -55,7 +55,7 @@ def row(
 
 
 def lines(result: dict[str, Any]) -> Iterator[str]:
-    """Lay a result out for people; the gap says how many times the floor a median is."""
+    """Lay a result out for people; the gap is the median, as a multiple of the floor."""
     machine = result["machine"]
     yield f"{machine['processor']}, {machine['threads']} threads, torch {machine['torch']}"
     for dtype, limit in result["ceilings_gflops"].items():
@@ -70,6 +70,7 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
         yield f"{one.part:20} {one.model:22} {one.dtype:9}{one.batch:6}{times}{gflop:>9}{gap:>8}{peak:>7}"
     for name, value in result["ratios"].items():
         yield f"{name:20} {'unavailable: ' + result['ratios_reason'] if value is None else f'{value:.1f}x'}"
+    yield f"rounds: {result['rounds']}; ratios: median of {result['ratios_of'][0]} / median of {result['ratios_of'][1]}"
 
 
 def save(path: Path, result: dict[str, Any], command: str) -> None:

@@ -1,13 +1,9 @@
-"""Sampling, side by side: a model of the paper's size the plain way and our way, and a lean one."""
+"""Sampling, side by side: a model of the paper's size by the plain engine and by ours, and a lean one."""
 
-import importlib.util
-import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,19 +11,14 @@ import torch
 from ipoke.core.pixels import frames_from_clip
 from ipoke.core.recipe import Recipe
 from ipoke.data.poke import Poke
+from ipoke.evaluation.bench.kept import MINUTES, Clock, Kept
 from ipoke.evaluation.bench.machine import PRECISIONS, available_gib, ceilings, describe
-from ipoke.evaluation.bench.models import empty_model, random_model
-from ipoke.evaluation.bench.operations import Operations, gflop, plainly_counted
+from ipoke.evaluation.bench.operations import counted_per_sample, gflop
 from ipoke.evaluation.bench.peak import Sampling, peak_mib
 from ipoke.evaluation.bench.results import Row, row
-from ipoke.evaluation.bench.ways import Way, as_we_do, by_onnx, plainly, still_and_poke
-from ipoke.sampling.model import PokeModel, load
+from ipoke.evaluation.bench.ways import PLAIN, REFERENCE, Way, Ways, still_and_poke
+from ipoke.sampling.model import Precision
 
-if TYPE_CHECKING:
-    from ipoke.exchange.export.onnx_model import OnnxModel
-
-PLAIN, REFERENCE = "reference, plain way", "reference"
-"""Names of the models of the paper's size in the rows."""
 BATCHES = (1, 5, 8)
 ROUNDS = 7
 GIB_PER_GFLOP = 16 / 135
@@ -35,8 +26,8 @@ GIB_PER_GFLOP = 16 / 135
 float32 twice (packed), in bfloat16, and what is computed."""
 
 Progress = Callable[[int, int], None]
-Seconds: TypeAlias = dict[tuple[str, str, str, int], list[float]]
-"""Times of (part, model, dtype, batch)."""
+Key: TypeAlias = tuple[str, Precision]
+"""Name and precision of a way."""
 
 
 def measure(
@@ -44,116 +35,186 @@ def measure(
     lean: str | Recipe,
     *,
     progress: Progress,
+    kept: Kept | None = None,
+    minutes: float = MINUTES,
     batches: tuple[int, ...] = BATCHES,
-    rounds: int | None = None,
+    rounds: int = ROUNDS,
 ) -> dict[str, Any]:
     """Time all ways in turn, round after round, so that a mood of the machine hits all of them.
 
-    The plain way draws sample after sample: its time for n of them is that of n consecutive clips, in windows that
-    overlap. Where the memory does not suffice for the reference size, its rows are left out and ratios are null.
+    The plain engine draws sample after sample: its time for n of them is that of n consecutive clips, in windows that
+    overlap. Where the memory does not suffice for the reference size, its rows are left out and ratios are null. Every
+    step is kept as soon as it is measured. When the time is over, no further step begins; the result is complete if
+    each way has been measured at least once.
 
     Args:
         reference: Recipe of the paper's size; its weights are random.
         lean: Bundled name or file of a model, or a recipe, whose weights then are random.
         progress: Told of what is done.
+        kept: What the same command has measured before, and where the result goes.
+        minutes: Time for all; a step that has begun is finished.
         batches: Samples of one still drawn together.
-        rounds: Repeats after one warm-up; `ROUNDS` if unset.
+        rounds: Repeats, if there is time for them.
     """
-    rounds = ROUNDS if rounds is None else rounds
-    progress(0, rounds + 1)
-    counts = {REFERENCE: gflop(reference)}
-    counts[PLAIN] = plainly_counted(counts[REFERENCE], reference.clip.frames)
-    needed = GIB_PER_GFLOP * counts[REFERENCE]["latent_flow_inverse"][1]
-    reason = None if available_gib() >= needed else f"{needed:.0f} GiB are needed, {available_gib():.0f} are free"
-    name = lean if isinstance(lean, str) else lean.name
-    cases = {(name, precision): Sampling(lean, precision) for precision in PRECISIONS}
-    if reason is None:
-        cases |= {(REFERENCE, precision): Sampling(reference, precision) for precision in PRECISIONS}
-        cases[PLAIN, "float32"] = Sampling(reference, plain=True)
-    leans = {p: random_model(lean, p) if isinstance(lean, Recipe) else load(lean, precision=p) for p in PRECISIONS}
-    with ThreadPoolExecutor(2) as pool:
-        found = pool.map(peak_mib, cases.values())
-        exported = _exported(leans["float32"]) if has_onnx() else None
-        peaks: dict[tuple[str, str], float] = dict(zip(cases, found, strict=True))
-    recipes = {PLAIN: reference, REFERENCE: reference, name: leans["float32"].recipe}
-    limits = ceilings()
-    ways = [as_we_do(name, model, precision) for precision, model in leans.items()]
-    counts[name] = counts[f"{name}, ONNX"] = gflop(recipes[name])
-    if exported is not None:
-        recipes[f"{name}, ONNX"] = recipes[name]
-        ways.append(by_onnx(f"{name}, ONNX", leans["float32"], exported))
-    if reason is None:
-        exact = random_model(reference)
-        ours = [as_we_do(REFERENCE, exact, "float32"), as_we_do(REFERENCE, _reduced(exact), "bfloat16")]
-        ways = [plainly(PLAIN, exact), *ours, *ways]
-    agreement = _agreement(ways[0], ways[1:3]) if reason is None else {}
-    seconds: Seconds = defaultdict(list)
-    for done in range(rounds + 1):
-        found = _round(ways, batches, rounds, warm_up=not done)
-        for key, values in found.items():
-            seconds[key] += values if done else []
-        progress(done + 1, rounds + 1)
-    _add_windows(seconds, batches)
-    rows = list(_rows(seconds, recipes, counts, {name: limit.best for name, limit in limits.items()}, peaks))
-    return {
-        "what": "sampling",
-        "machine": describe(),
-        "ceilings_gflops": {precision: limit._asdict() for precision, limit in limits.items()},
-        "rounds": rounds,
-        "rows": [one._asdict() for one in rows],
-        "ratios": _ratios(rows, name, max(batches)),
-        "ratios_reason": reason,
-        "agreement": agreement,
-    }
+    clock = Clock(minutes)
+    bench = _Bench(reference, lean, kept or Kept(), batches, rounds)
+    steps = list(bench.steps())
+    bench.kept.write(bench.result())
+    for done, step in enumerate(steps):
+        progress(done, len(steps))
+        if clock.is_over:
+            break
+        step()
+        bench.kept.write(bench.result())
+    progress(len(steps), len(steps))
+    bench.stopped = True
+    result = bench.result()
+    bench.kept.write(result)
+    return result
 
 
-def has_onnx() -> bool:
-    """Tell whether models can be exported here."""
-    return all(importlib.util.find_spec(name) for name in ("onnx", "onnxruntime", "onnxscript"))
+class _Bench:
+    """What is measured, step by step; all numbers are in ``kept.measured``."""
 
+    def __init__(
+        self, reference: Recipe, lean: str | Recipe, kept: Kept, batches: tuple[int, ...], rounds: int
+    ) -> None:
+        self.kept, self.batches, self.rounds = kept, batches, rounds
+        self.stopped = False
+        counts = gflop(reference)
+        needed, free = GIB_PER_GFLOP * counts["latent_flow_inverse"][1], available_gib()
+        self.reason = None if free >= needed else f"{needed:.0f} GiB are needed, {free:.0f} are free"
+        self.ways = Ways(lean, reference if self.reason is None else None)
+        self.size = reference.clip.size
+        of_lean = gflop(self.ways.recipe)
+        self.counts = {REFERENCE: counts, PLAIN: counted_per_sample(counts)}
+        self.counts |= {self.ways.name: of_lean, self.ways.exported: of_lean}
+        self.measured = kept.measured
+        for name in ("ceilings", "peaks", "agreement", "rounds", "seconds"):
+            self.measured.setdefault(name, {})
 
-def _exported(model: PokeModel) -> "OnnxModel":
-    """Export a model and load it again; what holds for its frames is checked on the way."""
-    from ipoke.exchange.export.onnx_model import OnnxModel, export_onnx
+    def steps(self) -> Iterator[Callable[[], None]]:
+        """Give what is still to be done; the lean model comes first, for it takes little time."""
+        small = [key for key in self.ways.keys if key[0] not in (PLAIN, REFERENCE)]
+        large = [key for key in self.ways.keys if key not in small]
+        if not self.measured["ceilings"]:
+            yield self._measure_ceilings
+        yield from self._turns(small, 0)
+        if self._peaks_missing():
+            yield self._measure_peaks
+        if large and not self.measured["agreement"]:
+            yield self._measure_agreement
+        yield from self._turns(large, 0)
+        for number in range(1, self.rounds):
+            yield from self._turns(self.ways.keys, number)
 
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "model.onnx"
-        export_onnx(model, file)
-        return OnnxModel(file, threads=torch.get_num_threads())
+    def _turns(self, keys: list[Key], number: int) -> Iterator[Callable[[], None]]:
+        for key in keys:
+            if self.measured["rounds"].get(_text(key), 0) <= number:
+                yield lambda key=key: self._take_turn(key)
 
-
-def _round(ways: list[Way], batches: tuple[int, ...], rounds: int, *, warm_up: bool) -> Seconds:
-    """Run every way once for every batch; to warm up, not the reference size, which was compared just before."""
-    seconds: Seconds = defaultdict(list)
-    for way in ways:
-        if warm_up and way.name in (PLAIN, REFERENCE):
-            continue
-        singles = (1,) * -(-(max(batches) + rounds - 1) // rounds)
-        for batch in singles if way.name == PLAIN else batches:
+    def _take_turn(self, key: Key) -> None:
+        """Run a way once for every batch; the plain engine some samples one after another."""
+        way, name = self.ways[key], key[0]
+        singles = (1,) * -(-(max(self.batches) + self.rounds - 1) // self.rounds)
+        for batch in singles if name == PLAIN else self.batches:
             for part, value in way.run(batch).items():
-                seconds[part, way.name, way.precision, batch].append(value)
-        if "decoder" not in way.steps:
-            continue
-        if way.name not in (PLAIN, REFERENCE):
-            _open_picture(seconds, way, batches)
-        if way.name != PLAIN:
-            _encoder(seconds, way, batches)
-    return seconds
+                self._add(part, key, batch, value)
+        if "decoder" in way.steps:
+            if name not in (PLAIN, REFERENCE):
+                _open_picture(way, self.batches, lambda part, batch, value: self._add(part, key, batch, value))
+            if name != PLAIN:
+                _encoder(way, self.batches, lambda part, batch, value: self._add(part, key, batch, value))
+        rounds = self.measured["rounds"]
+        rounds[_text(key)] = rounds.get(_text(key), 0) + 1
+
+    def _add(self, part: str, key: Key, batch: int, seconds: float) -> None:
+        of_way = self.measured["seconds"].setdefault(_text(key), {})
+        of_way.setdefault(part, {}).setdefault(str(batch), []).append(seconds)
+
+    def _measure_ceilings(self) -> None:
+        self.measured["ceilings"] = {precision: limit._asdict() for precision, limit in ceilings().items()}
+
+    def _peaks_missing(self) -> dict[Key, Sampling]:
+        cases: dict[Key, Sampling] = {
+            (self.ways.name, precision): Sampling(self.ways.lean, precision) for precision in PRECISIONS
+        }
+        if self.ways.reference is not None:
+            cases |= {(REFERENCE, precision): Sampling(self.ways.reference, precision) for precision in PRECISIONS}
+            cases[PLAIN, "float32"] = Sampling(self.ways.reference, plain=True)
+        return {key: case for key, case in cases.items() if _text(key) not in self.measured["peaks"]}
+
+    def _measure_peaks(self) -> None:
+        with ThreadPoolExecutor(2) as pool:
+            futures = {pool.submit(peak_mib, case): key for key, case in self._peaks_missing().items()}
+            for future in as_completed(futures):
+                self.measured["peaks"][_text(futures[future])] = future.result()
+                self.kept.write(self.result())
+
+    def _measure_agreement(self) -> None:
+        plain, *ours = (self.ways[key] for key in self.ways.keys if key[0] in (PLAIN, REFERENCE))
+        self.measured["agreement"] = _agreement(plain, ours)
+
+    def result(self) -> dict[str, Any]:
+        """Sum up what there is."""
+        done = [self.measured["rounds"].get(_text(key), 0) for key in self.ways.keys]
+        rows = list(self._rows())
+        return {
+            "complete": self.stopped and min(done) > 0,
+            "what": "sampling",
+            "machine": describe(),
+            "ceilings_gflops": self.measured["ceilings"],
+            "rounds": min(done),
+            "rows": [one._asdict() for one in rows],
+            "ratios": _ratios(rows, self.ways.name, max(self.batches)),
+            "ratios_of": [PLAIN, self.ways.name],
+            "ratios_reason": self.reason or "not measured yet",
+            "agreement": self.measured["agreement"],
+        }
+
+    def _rows(self) -> Iterator[Row]:
+        order = {part: place for place, part in enumerate(("clip", "next_preview", "next_clip"))}
+        found = []
+        for key in self.ways.keys:
+            for part, of_part in self.measured["seconds"].get(_text(key), {}).items():
+                times = {int(batch): values for batch, values in of_part.items()}
+                times |= _windows(times[1], self.batches) if key[0] == PLAIN else {}
+                found += [(part, key, batch, values) for batch, values in times.items()]
+        for part, (name, dtype), batch, values in sorted(found, key=lambda one: order.get(one[0], 9)):
+            once, each = self.counts[name].get(part, (None, None))
+            limits = self.measured["ceilings"].get(dtype)
+            yield row(
+                *(part, name, self.size, batch, dtype, values),
+                gflop=None if once is None or each is None else once + batch * each,
+                gflops=None if limits is None else max(limits.values()),
+                peak_mib=self.measured["peaks"].get(_text((name, dtype))) if (part, batch) == ("clip", 1) else None,
+            )
 
 
-@torch.no_grad()
-def _reduced(model: PokeModel) -> PokeModel:
-    """Make the model that `ipoke.load` would give in 16 bits."""
-    reduced, exact = empty_model(model.recipe, "bfloat16"), model.state_dict()
-    for name, tensor in reduced.state_dict().items():
-        tensor.copy_(exact[name])
-    return reduced
+def _text(key: Key) -> str:
+    """Write a key as JSON can have it."""
+    return " / ".join(key)
+
+
+def _windows(singles: list[float], batches: tuple[int, ...]) -> dict[int, list[float]]:
+    """Sum up consecutive clips for each batch; where there are too few of them, take as many times their median.
+
+    >>> _windows([1.0, 2.0, 4.0], (1, 2, 5))
+    {2: [3.0, 6.0], 5: [10.0]}
+    """
+    found = {}
+    for batch in batches[1:]:
+        if len(singles) >= batch:
+            found[batch] = np.lib.stride_tricks.sliding_window_view(singles, batch).sum(1).tolist()
+        else:
+            found[batch] = [batch * float(np.median(singles))]
+    return found
 
 
 def _agreement(plain: Way, ours: list[Way]) -> dict[str, float]:
     """Compare the clips of one residual, and go there and back once."""
-    plain.run(1)
     found = {}
+    plain.run(1)
     for way in ours:
         way.run(1)
         error = way.last - plain.last
@@ -166,7 +227,7 @@ def _agreement(plain: Way, ours: list[Way]) -> dict[str, float]:
     return {**found, "round_trip_relative": float((back - noise).abs().max() / noise.abs().max())}
 
 
-def _open_picture(seconds: Seconds, way: Way, batches: tuple[int, ...]) -> None:
+def _open_picture(way: Way, batches: tuple[int, ...], add: Callable[[str, int, float], None]) -> None:
     """Poke a picture that is open: the preview of the last frames, and whole clips, each of a new seed."""
     size = way.model.recipe.clip.size
     picture = way.model.open(frames_from_clip(still_and_poke(size)[0][0]))
@@ -176,11 +237,11 @@ def _open_picture(seconds: Seconds, way: Way, batches: tuple[int, ...]) -> None:
         for seed, (part, call) in enumerate((("next_preview", picture.preview), ("next_clip", picture.poke)), start=1):
             start = time.perf_counter()
             call(drag, samples=batch, seed=seed)
-            seconds[part, way.name, way.precision, batch].append(time.perf_counter() - start)
+            add(part, batch, time.perf_counter() - start)
 
 
 @torch.no_grad()
-def _encoder(seconds: Seconds, way: Way, batches: tuple[int, ...]) -> None:
+def _encoder(way: Way, batches: tuple[int, ...], add: Callable[[str, int, float], None]) -> None:
     recipe = way.model.recipe
     clip = torch.rand(max(batches), recipe.clip.frames + 1, 3, recipe.clip.size, recipe.clip.size)
     tracks = torch.rand(max(batches), recipe.clip.frames, 2, recipe.clip.size, recipe.clip.size)
@@ -188,45 +249,18 @@ def _encoder(seconds: Seconds, way: Way, batches: tuple[int, ...]) -> None:
         start = time.perf_counter()
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=way.precision == "bfloat16"):
             way.model.encode(clip[:batch], tracks[:batch])
-        seconds["encoder", way.name, way.precision, batch].append(time.perf_counter() - start)
-
-
-def _add_windows(seconds: Seconds, batches: tuple[int, ...]) -> None:
-    """Sum up consecutive clips of the plain way."""
-    for (part, name, dtype, _), values in list(seconds.items()):
-        if name == PLAIN:
-            for batch in batches[1:]:
-                windows = np.lib.stride_tricks.sliding_window_view(values, batch).sum(1)
-                seconds[part, name, dtype, batch] = windows.tolist()
-
-
-def _rows(
-    seconds: Seconds,
-    recipes: dict[str, Recipe],
-    counts: dict[str, Operations],
-    limits: dict[str, float],
-    peaks: dict[tuple[str, str], float],
-) -> Iterator[Row]:
-    order = {part: place for place, part in enumerate(("clip", "next_preview", "next_clip"))}
-    for (part, model, dtype, batch), values in sorted(seconds.items(), key=lambda item: order.get(item[0][0], 9)):
-        once, each = counts[model].get(part, (None, None))
-        yield row(
-            *(part, model, recipes[model].clip.size, batch, dtype, values),
-            gflop=None if once is None or each is None else once + batch * each,
-            gflops=limits[dtype],
-            peak_mib=peaks.get((model, dtype)) if part == "clip" and batch == 1 else None,
-        )
+        add("encoder", batch, time.perf_counter() - start)
 
 
 def _ratios(rows: list[Row], lean: str, most: int) -> dict[str, float | None]:
-    """Say how many times the lean model at its default precision is faster, or smaller, than the plain way."""
+    """Divide medians, or peaks, of the plain engine with a model of the paper's size by those of the lean model."""
 
     def median(part: str, model: str, batch: int) -> Row | None:
         return next((r for r in rows if (r.part, r.model, r.batch, r.dtype) == (part, model, batch, "float32")), None)
 
     def ratio(part: str, batch: int, figure: str = "median_ms") -> float | None:
         plain, ours = median(part, PLAIN, batch), median(part, lean, batch)
-        if plain is None or ours is None:
+        if plain is None or ours is None or getattr(plain, figure) is None or getattr(ours, figure) is None:
             return None
         return round(getattr(plain, figure) / getattr(ours, figure), 2)
 

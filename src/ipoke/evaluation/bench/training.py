@@ -12,6 +12,7 @@ from ipoke.core.recipe import STAGES, Recipe
 from ipoke.core.runs import Run
 from ipoke.data.batches import Batch, TrainingClips, training_batches
 from ipoke.data.clips import ClipSet
+from ipoke.evaluation.bench.kept import MINUTES, Clock, Kept
 from ipoke.evaluation.bench.machine import available_gib, describe
 from ipoke.evaluation.bench.models import random_model
 from ipoke.sampling.model import PokeModel
@@ -48,32 +49,68 @@ class StageSpeed(NamedTuple):
 
 
 def measure(
-    reference: Recipe, lean: Recipe, *, progress: Callable[[int, int], None], seconds: float = SECONDS
+    reference: Recipe,
+    lean: Recipe,
+    *,
+    progress: Callable[[int, int], None],
+    kept: Kept | None = None,
+    minutes: float = MINUTES,
+    seconds: float = SECONDS,
 ) -> dict[str, Any]:
     """Train every stage for some seconds from random weights, on simulated clips, without perceptual weights.
 
     Of the paper's latent flow the gradient alone is timed, for its optimiser's state does not fit here; that makes it
-    look faster than it is.
+    look faster than it is. Every stage is kept as soon as it is measured. When the time is over, no further one begins.
+
+    Args:
+        reference: Recipe of the paper's size.
+        lean: The lean recipe.
+        progress: Told of what is done.
+        kept: What the same command has measured before, and where the result goes.
+        minutes: Time for all; a stage that has begun is finished.
+        seconds: How long a lean stage, and its data alone, are timed, if there is time for that.
     """
-    device = torch.device("cpu")
-    total = 2 * len(STAGES) + 1
+    clock, device, kept = Clock(minutes), torch.device("cpu"), kept or Kept()
+    cases = [(name, recipe) for name in STAGES for recipe in (lean, reference)]
+    measured: dict[str, Any] = kept.measured.setdefault("stages", {})
+    seconds = min(seconds, 60 * minutes / (4 * len(cases)))
     with tempfile.TemporaryDirectory() as folder:
         clips, run = Path(folder) / "clips", Run(Path(folder) / "run")
         write_scenes(clips, clips=CLIPS, size=lean.clip.size, seed=0, workers=1, progress=lambda *_: None)
         data = ClipSet(clips, split="train")
-        progress(1, total)
-        speeds = []
-        for done, name in enumerate(STAGES, start=1):
-            speeds.append(_lean(name, lean, data, run, seconds, device))
-            progress(2 * done, total)
-            speeds.append(_reference(name, reference, data, run, device))
-            progress(2 * done + 1, total)
-    pairs = zip(speeds[::2], speeds[1::2], strict=True)
+        for done, (name, recipe) in enumerate(cases):
+            progress(done, len(cases))
+            if _named(name, recipe) in measured:
+                continue
+            if clock.is_over:
+                break
+            if recipe is lean:
+                speed = _lean(name, lean, data, run, seconds, device)
+            else:
+                speed = _reference(name, reference, data, run, device)
+            measured[_named(name, recipe)] = speed._asdict()
+            kept.write(_result(measured, cases))
+    progress(len(cases), len(cases))
+    return _result(measured, cases)
+
+
+def _named(stage: str, recipe: Recipe) -> str:
+    return f"{stage} / {recipe.name}"
+
+
+def _result(measured: dict[str, Any], cases: list[tuple[str, Recipe]]) -> dict[str, Any]:
+    found = [measured.get(_named(*case)) for case in cases]
+    pairs = zip(found[::2], found[1::2], strict=True)
     return {
+        "complete": None not in found,
         "what": "training",
         "machine": describe(),
-        "stages": [speed._asdict() for speed in speeds],
-        "ratios": {ours.stage: _ratio(ours.clips_per_s, theirs.clips_per_s) for ours, theirs in pairs},
+        "stages": [one for one in found if one is not None],
+        "ratios": {
+            ours["stage"]: _ratio(ours["clips_per_s"], theirs["clips_per_s"])
+            for ours, theirs in pairs
+            if ours is not None and theirs is not None
+        },
     }
 
 

@@ -1,15 +1,26 @@
-"""The plain way to sample: what the released code computes, in its order and with its work, and nothing clever.
+"""The plain way to sample: what the released code computes, in its order and with its work.
 
 A masked convolution is undone line by line with a call of its network each, weight normalisation included; SPADE is
 evaluated for every frame; samples are drawn one after another. It shares weights with the model and no code with its
-fast paths, so that it is both the oracle of their tests and the baseline of the benchmarks.
+networks' inverses or its engines, so tests compare both with it. Run as a program, it is timed beside both engines:
+
+    python benchmarks/plain_way.py --recipe plants-64 --rounds 5
 """
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipoke.core.settings import load_recipe
+from ipoke.engine.engine import CpuEngine, Engine, PlainEngine
+from ipoke.evaluation.bench.models import random_model
+from ipoke.evaluation.bench.ways import still_and_poke
 from ipoke.networks.autoencoder.spade_decoder import SpadeDecoder
 from ipoke.networks.bijections.actnorm import ActNorm
 from ipoke.networks.bijections.chain import Chain
@@ -140,3 +151,44 @@ def _weight_normed(convolution: WeightNormConv2d, x: Tensor, padding: int) -> Te
 def _shift_and_scale(parameters: Tensor) -> tuple[Tensor, Tensor]:
     shift, logit = parameters.chunk(2, 1)
     return shift, 1 + (0.5 * logit).tanh()
+
+
+def main() -> None:
+    """Time one clip the plain way, by the plain engine and by the CPU engine, in turn."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="plants-64", help="whose SPADE decoder and sizes are taken; random weights")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without-prepared", action="store_true", help="leave the CPU engine out: half the memory")
+    given = parser.parse_args()
+    model = random_model(load_recipe(given.recipe, []))
+    x0, asked = still_and_poke(model.size)
+    noise = model.latent_flow.base_noise([0])
+    engines: dict[str, type[Engine]] = {"plain engine": PlainEngine}
+    engines |= {} if given.without_prepared else {"CPU engine": CpuEngine}
+    made = {name: engine(model.autoencoder, model.latent_flow) for name, engine in engines.items()}
+    ways: dict[str, Callable[[], Tensor]] = {"plain way": lambda: sample(model, x0, asked, noise)}
+    ways |= {name: lambda engine=engine: _by_engine(engine, model, x0, asked, noise) for name, engine in made.items()}
+    clips = {name: way() for name, way in ways.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(given.rounds):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    for name, values in seconds.items():
+        error = float((clips[name] - clips["plain way"]).abs().max())
+        ratio = statistics.median(seconds["plain way"]) / statistics.median(values)
+        print(
+            f"{name:13} median {1e3 * statistics.median(values):8.0f} ms  min {1e3 * min(values):8.0f} ms  "
+            f"plain way / this {ratio:5.2f}  largest difference {error:.1e}"
+        )
+
+
+@torch.no_grad()
+def _by_engine(engine: Engine, model: PokeModel, x0: Tensor, asked: Tensor, noise: Tensor) -> Tensor:
+    z = engine.to_latent(noise, model.condition(x0, asked))
+    return engine.decode(engine.rollout(z, model.frames), x0).clip
+
+
+if __name__ == "__main__":
+    main()
