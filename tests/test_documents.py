@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ipoke.cli import program
 from test_theory import check_symbols
 
 PROJECT = Path(__file__).parents[1]
@@ -22,6 +23,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE_FILE = re.compile(r"`(?:[^`\n]* )?((?:[\w.-]+/)*[\w-]+\.(?:py|c|js))(?:::[^`\n]*)?`")
 NOTEBOOK = "experiments.md"
 ENTRY = re.compile(r"### .+\n\n\d{4}-\d\d-\d\d(?:.|\n)*\n\|(?:.|\n)*\n\n\*\*Verdict\*\*: .+\n(?:\n(?:.|\n)*)?")
+COMMAND = re.compile(r"(?<![\w./-])ipoke [a-z][^\n]*")
 
 
 def prose_lines(text: str) -> Iterator[tuple[int, str]]:
@@ -116,7 +118,33 @@ def check_notebook(path: Path, text: str) -> Iterator[str]:
                 yield f"{path}: {entry.splitlines()[0]}: expected a date, a table and **Verdict** in one line"
 
 
-CHECKS = [check_lengths, check_links, check_files, check_names, check_glossary, check_notebook]
+def check_commands(path: Path, text: str) -> Iterator[str]:
+    """Name the commands in code that ipoke does not have, and their options that it does not take."""
+    code = "\n".join([*CODE.findall(text), *FENCE.findall(text), *re.findall(r"^ {4}.*$", text, re.MULTILINE)])
+    for line in COMMAND.findall(code) if path.name not in HISTORY else ():
+        name, *words = line.strip("`").split()[1:]
+        options = options_of(name, words[0] if words else "")
+        if options is None:
+            yield f"{path}: ipoke {name}: no such command"
+        else:
+            unknown = [word for word in words if word.startswith("--") and word.partition("=")[0] not in options]
+            yield from (f"{path}: ipoke {name} {word}: no such option" for word in unknown)
+
+
+@cache
+def options_of(name: str, kind: str) -> set[str] | None:
+    """List the options of a command, or of one kind of figure; none if there is no such command."""
+    if name not in program.app:
+        return None
+    command = program.app[name]
+    if name == "figure":
+        if kind not in command:
+            return set()
+        command = command[kind]
+    return {"--help", *(option for argument in command.assemble_argument_collection() for option in argument.names)}
+
+
+CHECKS = [check_lengths, check_links, check_files, check_names, check_glossary, check_notebook, check_commands]
 
 
 @pytest.mark.parametrize("check", CHECKS)
@@ -152,6 +180,10 @@ LONG = "word " * 25
         (check_files, "`nothing.c` and `nothing.js`"),
         (check_names, "`ipoke.nowhere.Nothing`"),
         (check_glossary, "| term | in the code |\n|---|---|\n| a poke | `Poke`, `Pokelike` |"),
+        (check_commands, "`ipoke push photo.jpg`"),
+        (check_commands, "as in\n\n    ipoke poke photo.jpg --pull 1,2,3,4"),
+        (check_commands, "`ipoke figure samples run clips --pull`"),
+        (check_commands, "```\nWEIGHTS=w python -m ipoke train clips --recipes x\n```"),
     ],
 )
 def test_a_planted_offender_is_found(check, text: str) -> None:
@@ -169,6 +201,7 @@ def test_a_planted_offender_is_found(check, text: str) -> None:
         (check_links, "[code](#how-code-reads-and-why)\n\n## How `code` reads, and why"),
         (check_files, "`sampling/model.py`, `model.py` and `python src/ipoke/__main__.py`"),
         (check_names, "`ipoke.data.poke.Poke` and `ipoke train`"),
+        (check_commands, "`ipoke poke --replay=x.json`, `ipoke figure samples run --out x`, ipoke push, `ipoke.push`"),
         (check_glossary, "| term | in the code |\n|---|---|\n| a poke | `Poke` |\n\n| term |\n|---|\n| `Pokelike` |"),
     ],
 )
