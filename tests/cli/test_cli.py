@@ -14,7 +14,7 @@ import tiny
 from commands import PICTURE, Answer, files, is_one_line
 from ipoke.data.images import read_image, write_png
 from ipoke.data.video import read_frames, write_video
-from ipoke.evaluation.bench import sampling
+from ipoke.evaluation.bench import sampling, ways
 from ipoke.evaluation.bench.machine import Ceiling
 from ipoke.evaluation.bench.operations import gflop
 from ipoke.sampling import model
@@ -211,7 +211,7 @@ class TestOtherUses:
 
     def test_the_bench_writes_what_it_shows(self, ipoke, tmp_path, monkeypatch):
         monkeypatch.setattr(sampling, "available_gib", lambda: 0.0)
-        monkeypatch.setattr(sampling, "has_onnx", lambda: False)
+        monkeypatch.setattr(ways, "has_onnx", lambda: False)
         monkeypatch.setattr(sampling, "peak_mib", lambda _: 300.0)
         monkeypatch.setattr(sampling, "ceilings", lambda: {p: Ceiling(100.0, 200.0) for p in ("float32", "bfloat16")})
         monkeypatch.setattr(sampling, "gflop", lambda recipe: gflop(tiny.tiny_recipe(f"name={recipe.name!r}")))
@@ -236,4 +236,12 @@ class TestOtherUses:
             "floor_ms",
         } == set(kept["rows"][0])
         assert set(kept["ratios"]) == {"one_clip", "eight_samples", "flow_inverse", "peak_memory"}
+        assert kept["complete"]
         assert is_one_line(ipoke("bench", "--json", tmp_path), str(tmp_path), "a folder")
+        hurried = ipoke("bench", "--json", out, "--minutes", "1e-9")
+        assert hurried.code == 0
+        assert hurried.err.endswith(
+            "partial: 1e-09 minutes did not suffice for one round; repeat the command to resume\n"
+        )
+        assert json.loads(out.read_text())["complete"] is False
+        assert is_one_line(ipoke("bench", "--minutes", "0"), "--minutes")
