@@ -3,12 +3,14 @@
 PYTHON ?= python3
 OUT ?= out
 SCENES ?= clips/scenes-64
+# The release of PyTorch that is installed into .venv; constraints.txt names the tested one.
+TORCH ?= $(shell sed -n 's/^torch==//p' constraints.txt)
 
 # Where a virtual environment has its programs.
 BIN_OF := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
 BIN := .venv/$(BIN_OF)
 INSTALL := -m pip install --disable-pip-version-check
-PIP := $(BIN)/python $(INSTALL) -c constraints.txt
+PIP := $(BIN)/python $(INSTALL) -c .venv/constraints.txt
 CODE := src tests benchmarks
 # Two processes of one thread each: more threads per process would wait for each other.
 PYTEST := -m pytest -n 2 --dist worksteal
@@ -27,8 +29,8 @@ CORE := tests/test_versions.py tests/test_structure.py tests/core/test_settings.
 	tests/data/test_images.py tests/data/test_pokes.py
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo studio test test-slow test-core test-browser test-lowest test-default-wheel lint format scenes lock venv-locked \
-	clean
+.PHONY: help venv demo studio test test-slow test-core test-browser test-lowest test-default-wheel lint format api scenes lock \
+	venv-locked clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
@@ -71,6 +73,9 @@ format: .venv/.ready-test ## Bring the code into its one shape
 	$(BIN)/ruff check --fix $(CODE)
 	$(BIN)/ruff format $(CODE)
 
+api: .venv/.ready-test ## Write docs/api.md anew from docstrings and help texts
+	$(BIN)/python tests/api_page.py
+
 scenes: .venv/.ready-demo ## Simulate 1000 clips to train on
 	$(BIN)/ipoke scenes --out $(SCENES)
 
@@ -79,11 +84,11 @@ clean: ## Remove what make and the tests have made, .venv too; clips and runs st
 	find $(CODE) -name __pycache__ -type d -exec rm -rf {} +
 
 # A stamp per set of packages: installed again when what is asked for changes.
-.venv/.ready-demo: pyproject.toml constraints.txt | .venv/.made
+.venv/.ready-demo: pyproject.toml .venv/constraints.txt
 	$(PIP) -e .
 	@touch $@
 
-.venv/.ready-studio: pyproject.toml constraints.txt | .venv/.made
+.venv/.ready-studio: pyproject.toml .venv/constraints.txt
 	$(PIP) -e '.[ui]'
 	@touch $@ .venv/.ready-demo
 
@@ -91,9 +96,12 @@ clean: ## Remove what make and the tests have made, .venv too; clips and runs st
 	$(PIP) -e '.[dev,browser]'
 	@touch $@
 
-.venv/.ready-test: pyproject.toml constraints.txt | .venv/.made
+.venv/.ready-test: pyproject.toml .venv/constraints.txt
 	$(PIP) -e '.[dev]'
 	@touch $@ .venv/.ready-demo .venv/.ready-studio
+
+.venv/constraints.txt: constraints.txt | .venv/.made
+	sed 's/^torch==.*/torch==$(TORCH)/' constraints.txt > $@
 
 .venv-lowest/.ready: pyproject.toml constraints-lowest.txt | .venv/.made
 	$(PYTHON) -m venv .venv-lowest

@@ -117,3 +117,12 @@ def test_no_file_names_a_registry() -> None:
             "https://a.b/whl/cpu",
         )
     )
+
+
+def test_the_workflow_takes_the_oldest_and_the_newest() -> None:
+    workflow, pyproject = text_of(".github/workflows/ci.yml"), tomllib.loads(text_of("pyproject.toml"))["project"]
+    lowest, tested = (pins(text_of(name))["torch"] for name in (LOWEST, TESTED))
+    pythons = [line.rpartition(" ")[2] for line in pyproject["classifiers"] if ":: 3." in line]
+    assert f'torch: ["{lowest}", "{tested}"]' in workflow
+    assert f'python: ["{pythons[0]}", "{pythons[-1]}"]' in workflow
+    assert pyproject["requires-python"] == f">={pythons[0]}"

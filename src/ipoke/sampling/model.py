@@ -54,7 +54,11 @@ Precision: TypeAlias = Literal["float32", "bfloat16"]
 
 
 class Score(NamedTuple):
-    """How likely a clip's latent is, given its first frame and the pokes."""
+    """How likely a clip's latent is, given its first frame and the pokes.
+
+    >>> Score(log_prob_nats=-710.0, bits_per_dim=1.0).bits_per_dim
+    1.0
+    """
 
     log_prob_nats: float
     bits_per_dim: float

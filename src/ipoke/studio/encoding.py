@@ -207,7 +207,7 @@ def png(image: Frame) -> bytes:
     return buffer.getvalue()
 
 
-def _padded(frame: Frame, height: int, width: int) -> Frame:
+def _padded(frame: Frame, height: int, width: int) -> UInt8[np.ndarray, "h2 w2 3"]:
     return np.pad(frame, ((0, height - frame.shape[0]), (0, width - frame.shape[1]), (0, 0)), mode="edge")
 
 
