@@ -1,10 +1,12 @@
 import contextlib
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from typing import Any
 
@@ -18,8 +20,9 @@ from ipoke.core.errors import InputError
 from ipoke.data import clip_writer
 from ipoke.data.clips import ClipSet
 from ipoke.data.cuts import moving_runs, pieces, with_cuts
-from ipoke.data.discover import find_videos, held_out_ids
+from ipoke.data.discover import content_sha256, find_videos, source_id
 from ipoke.data.extract import fit
+from ipoke.data.held_out import held_out_ids
 from ipoke.data.prepare import prepare
 
 
@@ -237,7 +240,8 @@ def test_noise_is_not_motion(tmp_path):
     rng = np.random.default_rng(0)
     noisy = np.clip(still(30, seed=1).astype(int) + np.rint(rng.normal(0, 3, (30, 48, 64, 3))), 0, 255)
     save(tmp_path / "a.mp4", noisy.astype(np.uint8))
-    assert prepare([tmp_path / "a.mp4"], tmp_path / "set", **SMALL).clips() == 0
+    with pytest.raises(InputError, match=r"kept no clip of 1 videos \(a\.mp4: static: nothing moves"):
+        prepare([tmp_path / "a.mp4"], tmp_path / "set", **SMALL)
 
 
 def test_pauses_are_kept_up_to_a_clip_length():
@@ -302,6 +306,72 @@ def test_the_split_depends_on_the_ids_alone():
     assert held_out_ids(ids[:1], 0.5) <= set(ids[:1])
     assert held_out_ids(ids, 0) == set()
     assert held_out_ids(ids, 1) == set(ids)
+
+
+def test_nothing_kept_is_refused_and_leaves_nothing_behind(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with pytest.raises(InputError, match=r"kept no clip of 1 videos \(a\.mp4: "):
+        prepare([tmp_path / "a.mp4"], tmp_path / "set", **SMALL)
+    assert not [path.name for path in (tmp_path / "set").glob("*") if not path.name.startswith(".")]
+    save(tmp_path / "b.mp4", moving(14))
+    report = prepare([tmp_path / "a.mp4", tmp_path / "b.mp4"], tmp_path / "set", size=32, frames=4)
+    assert [bool(row.segments) for row in report.rows] == [False, True]
+
+
+def hold_out_a_still_video(folder):
+    """Plant a video without motion that the test split would be."""
+    for seed in range(100):
+        path = save(folder / "still.mp4", still(20, seed=seed))
+        found, _ = find_videos([folder])
+        ids = {video.path: source_id(video.name, content_sha256(video.path)) for video in found}
+        if held_out_ids(list(ids.values()), 0.1) == {ids[path]}:
+            return
+    raise AssertionError("no seed found")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_split_whose_videos_were_dropped_gets_another_one(videos, tmp_path, workers):
+    hold_out_a_still_video(videos)
+    out = tmp_path / "set"
+    report = prepare([videos], out, **SMALL, workers=workers)
+    splits = {row.video: row.split for row in report.rows if row.segments}
+    assert "videos/still.mp4" not in splits
+    assert sorted(splits.values()) == ["test", "train", "train", "train"]
+    last = [row for row in report.rows if row.segments][-1]
+    assert last.split == "test"
+    assert len(ClipSet(out, split="test")) == last.segments[0].frames - WINDOW
+    with tarfile.open(out / "shard-00000.tar") as shard:
+        files: list[Any] = [shard.extractfile(name) for name in shard.getnames() if name.endswith(".json")]
+        told = [json.load(file) for file in files]
+    assert {about["source"]: about["split"] for about in told} == {
+        row.id: row.split for row in report.rows if row.segments
+    }
+    again = prepare([videos], out, **SMALL)
+    assert again.added == 0
+    assert again.rows == report.rows
+
+
+def test_one_video_is_in_one_split_until_there_are_two(tmp_path):
+    save(tmp_path / "v" / "a.mp4", moving(14, seed=1))
+    alone = prepare([tmp_path / "v"], tmp_path / "set", **SMALL)
+    assert "one split has no clips" in list(alone.lines())[-1]
+    save(tmp_path / "v" / "b.mp4", moving(14, seed=2))
+    both = prepare([tmp_path / "v"], tmp_path / "set", **SMALL)
+    assert both.rows[0] == alone.rows[0]
+    assert {row.split for row in both.rows} == {"train", "test"}
+
+
+def test_an_interrupted_set_is_held_out_as_a_whole_one(videos, tmp_path):
+    hold_out_a_still_video(videos)
+    prepare([videos], tmp_path / "straight", **SMALL)
+
+    def stop(done, total, video):
+        raise KeyboardInterrupt
+
+    for _ in range(6):
+        with contextlib.suppress(KeyboardInterrupt):
+            prepare([videos], tmp_path / "cut", **SMALL, progress=stop)
+    assert index_rows(tmp_path / "cut") == index_rows(tmp_path / "straight")
 
 
 def test_the_same_video_is_taken_once(videos, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from ipoke.core.errors import InputError
 from ipoke.data.clips import ClipSet
 from ipoke.scenes import contact_sheet, draw_scene, write_scenes
-from ipoke.scenes.writing import index_of_source, scene_clip, scene_of_clip
+from ipoke.scenes.writing import SPLIT_STREAM, _test_clips, index_of_source, scene_clip, scene_of_clip
 
 
 def write(out, clips=6, workers=1, seed=4, size=32, **more):
@@ -70,10 +70,49 @@ def test_the_number_of_a_clip_is_read_off_its_source():
             index_of_source(wrong)
 
 
+def stopped_after(clips):
+    def progress(done, total):
+        if done == clips:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def drawn(seed, count, fraction=0.1):
+    return [
+        "test" if np.random.default_rng([SPLIT_STREAM, seed, i]).random() < fraction else "train" for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seed", "count", "fraction"), [(987, 40, 0.1), (4, 12, 0.1), (1, 6, 0.1), (4, 2, 0.01), (4, 2, 0.99), (9, 30, 0.5)]
+)
+def test_neither_split_is_empty(seed, count, fraction):
+    tests = _test_clips(range(count), set(), seed, fraction)
+    found = ["test" if index in tests else "train" for index in range(count)]
+    assert set(found) == {"test", "train"}
+    expected = drawn(seed, count, fraction)
+    changed = sum(one != other for one, other in zip(found, expected, strict=True))
+    assert changed == (len(set(expected)) == 1)
+
+
+def test_a_set_that_is_made_longer_keeps_its_splits(tmp_path):
+    assert "test" not in drawn(987, 4)
+    write(tmp_path / "set", seed=987, clips=4, frames=1)
+    short = sources(tmp_path / "set")
+    assert {split for _, split, _ in short} == {"test", "train"}
+    write(tmp_path / "set", seed=987, clips=6, frames=1)
+    assert sources(tmp_path / "set")[:4] == short
+    assert [split for _, split, _ in sources(tmp_path / "set")[4:]] == drawn(987, 6)[4:]
+    write(tmp_path / "one", seed=987, clips=1, frames=1)
+    assert [split for _, split, _ in sources(tmp_path / "one")] == ["train"]
+
+
 def test_workers_and_interruptions_change_nothing(tmp_path):
     write(tmp_path / "one", clips=10, frames=2)
     write(tmp_path / "two", clips=10, frames=2, workers=2)
-    write(tmp_path / "cut", clips=3, frames=2)
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(tmp_path / "cut", clips=10, size=32, seed=4, workers=1, frames=2, progress=stopped_after(3))
     count, seen = write(tmp_path / "cut", clips=10, frames=2)
     assert count == 10
     assert seen[0] == (3, 10)

@@ -142,7 +142,7 @@ class ClipWriter:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is not None and not self.rows:
+        if kind is not None and not any(row.segments for row in self.rows):
             self._abandon()
         self.close()
 
@@ -167,7 +167,7 @@ class ClipWriter:
             temporary.write_text(self.settings.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def _abandon(self) -> None:
-        """Remove a set without a source, so that a mistake leaves nothing behind."""
+        """Remove a set without a clip, so that a mistake leaves nothing behind."""
         self._close_shard()
         with contextlib.suppress(OSError):
             for path in (*self.folder.glob("shard-*.tar"), self.folder / INDEX_FILE, self.folder / SETTINGS_FILE):

@@ -151,18 +151,3 @@ def source_id(name: str, sha256: str) -> str:
     """
     readable = re.sub(r"[^A-Za-z0-9_-]+", "_", Path(name).stem).strip("_")[:60] or "video"
     return f"{readable}-{hashlib.sha256(f'{name}:{sha256}'.encode()).hexdigest()[:8]}"
-
-
-def held_out_ids(ids: Sequence[str], fraction: float, already: Sequence[str] = ()) -> set[str]:
-    """Choose the ids of the test split: those with the smallest hashes, ``fraction`` of them all.
-
-    With a fraction above 0 and below 1 and two or more videos, neither split is empty. Ids that are ``already`` in
-    the test split stay there and are counted, so that repeating a command over more videos changes nothing done.
-
-    >>> len(held_out_ids([str(i) for i in range(10)], 0.2))
-    2
-    """
-    wanted = round(fraction * len(ids))
-    if 0 < fraction < 1 and len(ids) > 1:
-        wanted = min(max(wanted, 1), len(ids) - 1)
-    return set(already) | set(sorted(ids, key=lambda name: hashlib.sha256(name.encode()).digest())[:wanted])

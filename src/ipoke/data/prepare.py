@@ -20,11 +20,11 @@ from ipoke.data.discover import (
     check_matches,
     content_sha256,
     find_videos,
-    held_out_ids,
     matches,
     source_id,
 )
 from ipoke.data.extract import VideoJob
+from ipoke.data.held_out import held_out_ids, with_both_splits
 from ipoke.data.ray_workers import extract_on_ray
 from ipoke.data.workers import extract_in_order
 
@@ -117,8 +117,9 @@ def prepare(
         progress: Told after each video.
 
     Raises:
-        InputError: No videos, nothing of the data set, a pattern that no video matches, values out of range or that
-            contradict each other, an ``out`` that is something else or has other settings, or a full disk.
+        InputError: No videos, no clip kept of them, nothing of the data set, a pattern that no video matches, values
+            out of range or that contradict each other, an ``out`` that is something else or has other settings, or a
+            full disk.
     """
     if test_fraction is not None and test_videos is not None:
         raise InputError("--test-fraction and --test-videos: got both, expected one")
@@ -160,13 +161,29 @@ def prepare(
         before = len(writer.rows)
         jobs, repeated = _jobs(found.videos, writer, settings, fraction, layout.rate_hz if layout else None)
         extracted = extract_in_order(jobs, workers) if ray is None else extract_on_ray(jobs, ray, workers)
+        if layout is None and test_videos is None and 0 < fraction < 1:
+            extracted = with_both_splits(extracted, writer.rows)
         for count, (row, segments) in enumerate(extracted, start=before + 1):
             writer.add_encoded(row, segments)
             if progress is not None:
                 progress(count, before + len(jobs), row.video)
         rows = tuple(writer.rows)
+        _refuse_nothing(rows, settings)
     ignored = (*found.ignored, *repeated)
     return PrepareReport(out, settings, rows, added=len(rows) - before, ignored=ignored, missing=found.missing)
+
+
+def _refuse_nothing(rows: Sequence[SourceRow], settings: ClipSetSettings) -> None:
+    """Refuse a set without a clip, and say what is wrong with the first video."""
+    if any(row.segments for row in rows):
+        return
+    why = next((row.note or row.dropped[0].why for row in rows if row.note or row.dropped), "it has no frames")
+    raise InputError(
+        f"kept no clip of {len(rows)} videos ({rows[0].video}: {why}); give videos in which something moves in "
+        f"{settings.window + 1} frames of one shot"
+        if rows
+        else "kept no clip: there is no video; give other videos"
+    )
 
 
 def _find_in_folders(inputs: Sequence[Path], test_videos: str | None) -> Findings:

@@ -2,13 +2,13 @@
 
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from ipoke.core.errors import InputError
-from ipoke.data.clip_rows import LARGEST_SIDE, MOST_FRAMES
+from ipoke.data.clip_rows import LARGEST_SIDE, MOST_FRAMES, Split
 from ipoke.data.clips import ClipSetSettings, ClipWriter, EncodedSegment, Segment, SourceRow, encode_segments
 from ipoke.data.poke import Poke
 from ipoke.data.workers import in_order
@@ -62,9 +62,11 @@ def write_scenes(
 ) -> int:
     """Write simulated clips as a prepared set, or carry on with one that was begun; give how many it holds.
 
-    Clip i depends on ``seed`` and i alone, so that neither the number of workers nor an interruption changes it, and
-    a set can be made longer later. Beside frames and optical flow, each clip keeps the arrays ``keypoints``,
-    ``keypoint_names``, ``part_masks``, ``poke`` (x, y, dx, dy) and ``redraws``.
+    What clip i shows depends on ``seed`` and i alone, so that neither the number of workers nor an interruption changes
+    it, and a set can be made longer later. So does its split, but for one: where a split of two or more clips would be
+    empty, the clip whose draw is nearest to the threshold moves to it, and stays there when the set is made longer.
+    Beside frames and optical flow, each clip keeps the arrays ``keypoints``, ``keypoint_names``, ``part_masks``,
+    ``poke`` (x, y, dx, dy) and ``redraws``.
 
     Args:
         out: Folder of the set.
@@ -102,9 +104,10 @@ def write_scenes(
     )
     with ClipWriter(out, settings=settings) as writer:
         missing = [index for index in range(clips) if _id(index) not in writer.done]
+        tests = _test_clips(missing, {row.split for row in writer.rows}, seed, test_fraction)
         written = clips - len(missing)
         progress(written, clips)
-        encode = functools.partial(_encode, settings=settings, seed=seed, test_fraction=test_fraction)
+        encode = functools.partial(_encode, settings=settings, seed=seed, tests=tests)
         results = map(encode, missing) if workers == 1 else in_order(encode, missing, workers)
         for source, segments in results:
             writer.add_encoded(source, segments)
@@ -127,16 +130,33 @@ def _seeds(seed: int, index: int) -> tuple[int, int]:
     return int(scene_seed), int(future_seed)
 
 
+def _test_clips(missing: Sequence[int], known: set[Split], seed: int, test_fraction: float) -> frozenset[int]:
+    """Choose those of the missing clips that belong to the test split.
+
+    Args:
+        missing: Clips that are not written yet.
+        known: Splits of those that are.
+        seed: Of the set.
+        test_fraction: Probability of each clip. Between 0 and 1, neither split of two or more clips is empty.
+    """
+    draws = {index: np.random.default_rng([SPLIT_STREAM, seed, index]).random() for index in missing}
+    tests = {index for index, draw in draws.items() if draw < test_fraction}
+    found = known | {"test" if index in tests else "train" for index in missing}
+    if len(found) == 1 and 0 < test_fraction < 1 and missing and len(missing) + len(known) > 1:
+        nearest = min if "train" in found else max
+        tests ^= {nearest(draws, key=lambda index: draws[index])}
+    return frozenset(tests)
+
+
 def _encode(
-    index: int, *, settings: ClipSetSettings, seed: int, test_fraction: float
+    index: int, *, settings: ClipSetSettings, seed: int, tests: frozenset[int]
 ) -> tuple[SourceRow, list[EncodedSegment]]:
     """Simulate and encode one clip."""
     _, clip = scene_clip(seed, index, size=settings.size, frames=settings.frames)
-    is_test = np.random.default_rng([SPLIT_STREAM, seed, index]).random() < test_fraction
     source = SourceRow(
         id=_id(index),
         video=f"scenes seed {seed} clip {index}",
-        split="test" if is_test else "train",
+        split="test" if index in tests else "train",
         frames=len(clip.frames),
         size=(settings.size, settings.size),
         fps=1 / FRAME_S,

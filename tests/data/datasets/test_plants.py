@@ -95,7 +95,8 @@ def test_what_cannot_be_used_is_told_for_each_part(root, tmp_path):
 
 def test_a_video_of_one_frame_has_a_reason(tmp_path):
     film(tmp_path / "v", "a.mkv", 1)
-    train, test = prepared(tmp_path / "v", tmp_path / "set").rows
+    film(tmp_path / "v", "b.mkv", 40)
+    train, test, *_ = prepared(tmp_path / "v", tmp_path / "set").rows
     assert [loss.why for loss in train.dropped] == ["too short to have a train part"]
     assert test.frames == 1
 
@@ -113,7 +114,7 @@ def test_a_video_of_one_frame_has_a_reason(tmp_path):
 )
 def test_folders_or_names_tell_plants_apart(tmp_path, names, objects):
     for name in names:
-        film(tmp_path / "v", name, 5)
+        film(tmp_path / "v", name, 30)
     assert objects_of(prepared(tmp_path / "v", tmp_path / "set")) == dict(zip(names, objects, strict=True))
 
 
