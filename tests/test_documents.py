@@ -23,6 +23,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 SOURCE_FILE = re.compile(r"`(?:[^`\n]* )?((?:[\w.-]+/)*[\w-]+\.(?:py|c|js))(?:::[^`\n]*)?`")
 NOTEBOOK = "experiments.md"
 ENTRY = re.compile(r"### .+\n\n\d{4}-\d\d-\d\d(?:.|\n)*\n\|(?:.|\n)*\n\n\*\*Verdict\*\*: .+\n(?:\n(?:.|\n)*)?")
+SAVED_FILE = re.compile(r"\bSave this as `([\w.-]+)`")
 COMMAND = re.compile(r"(?<![\w./-])ipoke [a-z][^\n]*")
 
 
@@ -71,9 +72,10 @@ def anchors_of(text: str) -> set[str]:
 
 
 def check_files(path: Path, text: str) -> Iterator[str]:
-    """Name the source files in backticks of which the project has none of that path or end of a path."""
-    for name in SOURCE_FILE.findall(text):
-        if path.name not in HISTORY and not any(f"/{file}".endswith(f"/{name}") for file in source_files()):
+    """Name the source files in backticks that end no path of the project, and that no reader is asked to save."""
+    files = set() if path.name in HISTORY else set(SOURCE_FILE.findall(text)) - set(SAVED_FILE.findall(text))
+    for name in sorted(files):
+        if not any(f"/{file}".endswith(f"/{name}") for file in source_files()):
             yield f"{path}: {name}: no such file"
 
 
@@ -200,6 +202,7 @@ def test_a_planted_offender_is_found(check, text: str) -> None:
         (check_links, "[twice](#again-1)\n\n# Again\n\n# Again"),
         (check_links, "[code](#how-code-reads-and-why)\n\n## How `code` reads, and why"),
         (check_files, "`sampling/model.py`, `model.py` and `python src/ipoke/__main__.py`"),
+        (check_files, "Save this as `mine.py`. Run `python mine.py`."),
         (check_names, "`ipoke.data.poke.Poke` and `ipoke train`"),
         (check_commands, "`ipoke poke --replay=x.json`, `ipoke figure samples run --out x`, ipoke push, `ipoke.push`"),
         (check_glossary, "| term | in the code |\n|---|---|\n| a poke | `Poke` |\n\n| term |\n|---|\n| `Pokelike` |"),
