@@ -112,7 +112,7 @@ class TestPoke:
         z, cond = torch.randn(4, other.recipe.latent_channels, 8, 8), torch.randn(4, other.conditions.channels, 8, 8)
         other.latent_flow.initialise(z, cond)
         other.save(mine, {})
-        assert is_one_line(ipoke(*replay), "weights", "give that model back")
+        assert is_one_line(ipoke(*replay), "weights", "restore that model")
         write_png(picture, PICTURE[::-1].copy())
         assert is_one_line(ipoke(*replay), "its pixels are not those")
         picture.unlink()

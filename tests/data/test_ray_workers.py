@@ -91,7 +91,7 @@ def test_a_video_on_which_workers_die_again_and_again_is_dropped(videos, tmp_pat
 
 
 def test_a_cluster_that_is_not_there_is_said_in_one_line(videos, tmp_path):
-    with pytest.raises(InputError, match=r"--ray: no cluster at auto .*; start one with ray start, or say local"):
+    with pytest.raises(InputError, match=r"--ray: no cluster at auto .*; start one with ray start, or use local"):
         prepare([videos], tmp_path / "set", **SMALL, ray="auto")
 
 

@@ -126,7 +126,7 @@ def test_threads_do_not_disturb_each_other():
 
 
 @torch.no_grad()
-def test_values_off_the_beaten_track_stay_close():
+def test_extreme_values_stay_close():
     layer = MaskedConv(6, "down", 2, CONDITION)
     perturbed(layer)
     layer.project.gain.mul_(4)

@@ -120,7 +120,7 @@ def test_without_the_check_it_would_be_shown(wild, monkeypatch):
 def test_a_residual_that_was_given_is_refused(wild):
     residual = given(5 * wild.latent_flow.base_noise([0])[0])
     assert redrawn(residual, 1) is None
-    with pytest.raises(InputError, match=r"^sample 1: its residual is too far off .* take another seed"):
+    with pytest.raises(InputError, match=r"^sample 1: its residual does not survive .* take another seed"):
         wild.open(bundled_still()).draw(SampleRequest((), ((Term(0, 0),), residual)))
 
 
@@ -132,7 +132,7 @@ def test_a_sample_that_never_comes_back_is_given_up(wild, monkeypatch):
         return torch.zeros(len(r), dtype=torch.bool)
 
     monkeypatch.setattr(sampler, "comes_back", never)
-    with pytest.raises(InputError, match=r"^sample 0: its residual is too far off"):
+    with pytest.raises(InputError, match=r"^sample 0: its residual does not survive"):
         wild.poke(bundled_still(), [])
     assert len(seen) == sampler.MOST_DRAWS
     assert len({float(r.sum()) for r in seen}) == sampler.MOST_DRAWS
@@ -152,7 +152,7 @@ def test_evaluation_draws_again_too(wild):
 def test_a_motion_that_does_not_come_back_is_not_carried_over(wild, monkeypatch):
     monkeypatch.setattr(LatentFlow, "to_residual", lambda self, z, cond: (6 * self.base_noise([0]), torch.zeros(1)))
     clip = _still_clip(wild)
-    with pytest.raises(InputError, match="too far off"):
+    with pytest.raises(InputError, match="does not survive"):
         wild.transfer(clip, bundled_still(), [Poke(32, 32, 4, 0)])
 
 

@@ -46,5 +46,5 @@ def test_a_residual_is_redrawn_term_by_term_unless_it_is_given():
 
 @pytest.mark.parametrize("terms", [(), (Term(0, 0, 0.0),)])
 def test_nothing_is_no_residual(terms):
-    with pytest.raises(ValueError, match="no terms of any weight"):
+    with pytest.raises(ValueError, match="no term with a weight other than 0"):
         drawn(terms)

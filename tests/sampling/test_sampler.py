@@ -64,7 +64,7 @@ def test_one_that_does_not_come_back_spoils_no_other(model, jobs):
     given = replace(jobs[4].request, residuals=(Given(b""),) * 3)
     good, bad = sampler.draw([jobs[0], replace(jobs[4], request=given, r=jobs[4].r * float("inf"))])
     are_close(finite(good), finite(sampler.draw([jobs[0]])[0]))
-    with pytest.raises(InputError, match="sample 0: its residual is too far off"):
+    with pytest.raises(InputError, match="sample 0: its residual does not survive"):
         finite(bad)
 
 

@@ -312,7 +312,7 @@ def test_a_residual_of_another_model_is_said_in_the_last_line(client):
         given = {"given": base64.b64encode(values.astype("<f4").tobytes()).decode()}
         return lines(client.post("/api/clips", json={**ASKED, "residuals": [given]}))[-1]
 
-    assert "it is of another model" in last_of(np.zeros(9))["error"]
+    assert "it belongs to another model" in last_of(np.zeros(9))["error"]
     assert "not finite" in last_of(np.full(1024, np.nan))["error"]
 
 
@@ -343,7 +343,7 @@ def test_commands_sample_the_same(client, studio):
         ({"picture": "nowhere"}, 404, "send it again"),
         ({"picture": "../still"}, 422, "picture"),
         ({"residuals": []}, 422, "residuals"),
-        ({"residuals": [[[0, 0, 0]]]}, 422, "no term of any weight"),
+        ({"residuals": [[[0, 0, 0]]]}, 422, "no term with a weight other than 0"),
         ({"residuals": [[[0, i, 1]] for i in range(10)]}, 422, "residuals"),
         ({"residuals": [{"given": "?"}]}, 422, "not base64"),
         ({"residuals": [{"given": "A" * 100_004}]}, 422, "residuals"),

@@ -186,7 +186,7 @@ def score(
 
     Args:
         video: The video; its first frame is the poked picture.
-        pokes: A drag x,y,dx,dy, px of the model; by default the strongest motion of the clip. Can be given several times.
+        pokes: A drag x,y,dx,dy, px of the model; by default the strongest motion of the clip. Several can be given.
         stride: Use every k-th frame of the video.
         model: Bundled name, run directory or .safetensors file.
     """

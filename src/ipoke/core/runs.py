@@ -114,7 +114,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
             raise ValueError("its header is nested too deeply") from error
     metadata = (header.get("__metadata__") or {}) if isinstance(header, dict) else None
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise ValueError("its metadata are no texts by name")
+        raise ValueError("its metadata is not a table of texts")
     if len(metadata) > MOST_FACTS or max(map(len, itertools.chain(*metadata.items())), default=0) > LONGEST_FACT:
         raise ValueError(f"it has more than {MOST_FACTS} facts, or one of over {LONGEST_FACT:,} characters")
     return metadata
@@ -123,7 +123,7 @@ def _read_metadata(path: Path) -> dict[str, str]:
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        raise ValueError("its header says something twice")
+        raise ValueError("its header has a duplicate key")
     return table
 
 
@@ -165,7 +165,9 @@ def outlined(build: Callable[[], Built], where: str) -> Built:
         with torch.device("meta"):
             model = build()
     except (ValueError, RuntimeError, IndexError, ArithmeticError) as error:
-        raise InputError(f"{where}: its sizes do not make up a model ({reason(error)}); change the recipe") from error
+        raise InputError(
+            f"{where}: its settings do not give a valid model ({reason(error)}); change the recipe"
+        ) from error
     numbers = sum(parameter.numel() for parameter in model.parameters())
     if numbers > MOST_NUMBERS:
         raise InputError(f"{where}: asks for {numbers:,} weights, expected at most {MOST_NUMBERS:,}; make it narrower")
@@ -202,7 +204,7 @@ def fitted_weights(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], 
         if tensor.is_floating_point() and not tensor.isfinite().all():
             raise InputError(f"{where}: holds values in {name} that are not finite; train again or restore the file")
         if name.endswith(ORDER) and not torch.equal(tensor.sort().values, torch.arange(len(tensor))):
-            raise InputError(f"{where}: {name} is no order of {len(tensor)} channels; restore the file")
+            raise InputError(f"{where}: {name} is not a permutation of {len(tensor)} channels; restore the file")
     return fitted
 
 

@@ -63,5 +63,5 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
             raise ValueError(f"an array of shape {shape} in {entry.file_size} bytes")
         content = file.read(length + 1)
     if len(content) != length:
-        raise ValueError(f"an array of shape {shape} that is cut off or goes on")
+        raise ValueError(f"an array of shape {shape} that is truncated or too long")
     return np.frombuffer(bytearray(content), kind).reshape(shape, order="F" if in_columns else "C")

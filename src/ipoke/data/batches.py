@@ -114,7 +114,7 @@ def training_item(training: TrainingClips, n: int) -> Item:
         index = int(others[rng.integers(len(others))])
     raise InputError(
         f"clips: nothing moves in {TRIES} of {len(others)} clips drawn at random, expected motion to poke; "
-        "prepare the videos with a larger stride or leave the still ones out"
+        "prepare the videos with a larger stride or drop those without motion"
     )
 
 

@@ -178,7 +178,7 @@ def read_rows(folder: Path, window: int = 0) -> tuple[list[SourceRow], int]:
             raise InputError(f"{path}: row {number} is broken ({problem_of(error)}); prepare the set again") from error
         for name in (f"source {row.id}", *(f"segment {segment.key}" for segment in row.segments)):
             if name in known:
-                raise InputError(f"{path}: row {number} is broken ({name} comes twice); prepare the set again")
+                raise InputError(f"{path}: row {number} is broken ({name} is a duplicate); prepare the set again")
             known.add(name)
         short = next((segment for segment in row.segments if segment.frames <= window), None)
         if short is not None:

@@ -46,7 +46,7 @@ def extract_on_ray(jobs: Sequence[VideoJob], address: str, workers: int) -> Iter
         )
     except (ConnectionError, ValueError, RuntimeError) as error:
         why = str(error).splitlines()[0]
-        raise InputError(f"--ray: no cluster at {address} ({why}); start one with ray start, or say local") from error
+        raise InputError(f"--ray: no cluster at {address} ({why}); start one with ray start, or use local") from error
     try:
         yield from _in_order(ray, jobs)
     finally:

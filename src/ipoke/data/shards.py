@@ -109,7 +109,7 @@ def read_member(folder: Path, segment: SegmentRow, ending: Ending) -> bytes:
     """
     path, member = folder / segment.shard, segment.members.get(ending)
     if member is None:
-        raise InputError(f"{path}: the index names no {segment.key}.{ending}; prepare the set again")
+        raise InputError(f"{path}: the index has no {segment.key}.{ending}; prepare the set again")
     if not os.path.lexists(path):
         raise InputError(f"{path}: this shard is missing; copy the whole folder again, or prepare it again")
     content = b""
@@ -123,7 +123,7 @@ def read_member(folder: Path, segment: SegmentRow, ending: Ending) -> bytes:
         raise InputError(f"{path}: cannot be read ({reason(error)}); check its permissions and the disk") from error
     if len(content) != member.length or zlib.crc32(content) != member.crc32:
         raise InputError(
-            f"{path}: {segment.key}.{ending} at byte {member.offset} is not what the index says; the shard is cut off "
+            f"{path}: {segment.key}.{ending} at byte {member.offset} is not what the index says; the shard is truncated "
             "or damaged, copy the folder again or prepare it again"
         )
     return content

@@ -79,7 +79,9 @@ class Engine(ABC):
 
     def _given_latent_flow(self) -> LatentFlow:
         if self._latent_flow is None:
-            raise ValueError("engine: latent flow: got none, expected one to map residuals with; this engine decodes")
+            raise ValueError(
+                "engine: latent flow: got none, expected one to map residuals with; this engine only decodes"
+            )
         return self._latent_flow
 
 

@@ -1,6 +1,6 @@
 r"""Whether a residual comes back: r to z and to r again, which a bijection promises and rounding can break.
 
-Far off the beaten track the inverse of a latent flow can amplify until a latent holds nothing of its residual; it is
+For extreme residuals, the inverse of a latent flow can amplify errors until a latent has lost its residual; it is
 finite then, and wrong. Such a residual is not shown. The error of one that comes back is
 
 .. math:: \max_i |r'_i - r_i| \,/\, \max_i |r_i|

@@ -235,8 +235,7 @@ class OpenPicture:
 def redraw_notes(draws: Sequence[int]) -> list[str]:
     """Note in one line each which samples had to be drawn again."""
     return [
-        f"sample {number}: residuals too far off the beaten track to come back from their latents; "
-        f"shown is draw {count} of it"
+        f"sample {number}: residuals did not survive the round trip through their latents; draw {count} is shown"
         for number, count in enumerate(draws)
         if count > 1
     ]

@@ -75,7 +75,7 @@ def _drawn(latent_flow: LatentFlow, residual: Residual, residual_std: float) -> 
     weights = torch.tensor([term.weight for term in residual], dtype=torch.float64)
     length = weights.norm() if len(residual) else torch.zeros(())
     if not length > 0:
-        raise ValueError("residual: got no terms of any weight, expected at least one")
+        raise ValueError("residual: got no term with a weight other than 0, expected at least one")
     noise = latent_flow.base_noise([sample_seed(term.seed, term.number, term.draw) for term in residual])
     return torch.einsum("k,kchw->chw", (residual_std * weights / length).to(noise.dtype), noise)
 
@@ -84,7 +84,7 @@ def _as_given(latent_flow: LatentFlow, residual: Given) -> Float[Tensor, "c h w"
     shape = (latent_flow.channels, latent_flow.side, latent_flow.side)
     if len(residual.values) != 4 * math.prod(shape):
         raise InputError(
-            f"residual: got {len(residual.values)} bytes, expected {4 * math.prod(shape)}; it is of another model"
+            f"residual: got {len(residual.values)} bytes, expected {4 * math.prod(shape)}; it belongs to another model"
         )
     r = torch.from_numpy(np.frombuffer(residual.values, "<f4").astype(np.float32)).view(shape)
     if not r.isfinite().all():

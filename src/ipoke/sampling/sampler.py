@@ -292,7 +292,7 @@ def places_of(pokes: Sequence[Poke]) -> Int64[Tensor, "p 2"]:
 def does_not_come_back(sample: int) -> InputError:
     """Explain that a sample cannot be shown."""
     return InputError(
-        f"sample {sample}: its residual is too far off the beaten track to come back from its latent; "
+        f"sample {sample}: its residual does not survive the round trip through its latent; "
         "take another seed, a lower temperature, or other pokes"
     )
 

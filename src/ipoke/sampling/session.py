@@ -129,7 +129,7 @@ def load_session(path: Path) -> Session:
         return Session.model_validate_json(read_bounded(path, LARGEST_SESSION, "session"))
     except ValidationError as error:
         raise InputError(
-            f"{path}: not a session of ipoke ({problem_of(error)}); give the JSON that was written"
+            f"{path}: not a session of ipoke ({problem_of(error)}); give the .json file that ipoke poke wrote"
         ) from error
 
 
@@ -192,7 +192,7 @@ def reopen(path: Path) -> tuple[Session, PokeModel, UInt8[np.ndarray, "h w 3"]]:
     if model.sha256 != session.model_sha256:
         raise InputError(
             f"{session.model}: got weights {model.sha256[:12]}, session {path} was made with "
-            f"{session.model_sha256[:12]}; give that model back"
+            f"{session.model_sha256[:12]}; restore that model"
         )
     return session, model, image
 

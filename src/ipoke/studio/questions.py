@@ -83,7 +83,7 @@ class Question(Section):
     def _have_weight(cls, residuals: tuple[Terms | GivenJson, ...]) -> tuple[Terms | GivenJson, ...]:
         for residual in residuals:
             if not isinstance(residual, GivenJson) and all(abs(weight) <= 1e-6 for _, _, weight in residual):
-                raise ValueError("a residual has no term of any weight")
+                raise ValueError("a residual has no term with a weight other than 0")
         return residuals
 
     def pixels(self, shape: tuple[int, ...], frames: int) -> int:

@@ -48,9 +48,7 @@ def fitting_weights(own: Mapping[str, Tensor], start: str) -> dict[str, Tensor]:
     tensors, _ = read_tensors(find_model(start))
     fitting = {name for name, tensor in own.items() if name in tensors and tensors[name].shape == tensor.shape}
     if not sum(own[name].numel() for name in fitting):
-        raise InputError(
-            f"train.start: nothing of {start} fits; take a model of the same kind of recipe, or leave it out"
-        )
+        raise InputError(f"train.start: no weight of {start} fits; use a model of a similar recipe, or leave it out")
     return fitted_weights(
         {name: tensors[name] for name in fitting}, {name: own[name] for name in fitting}, f"train.start: {start}"
     )

@@ -70,7 +70,7 @@ def test_the_first_futures_do_not_depend_on_how_many_but_on_the_seed(clips):
 def test_sets_without_known_futures_are_refused(clip_set, clips, tmp_path):
     with pytest.raises(InputError, match="not a simulated set"):
         true_futures(with_origin(clip_set, tmp_path / "video"), 0, 1, seed=0)
-    with pytest.raises(InputError, match="clip 0 is not what this version simulates"):
+    with pytest.raises(InputError, match="clip 0 differs from what this version simulates"):
         true_futures(with_origin(clip_set, tmp_path / "other", seed=2), 0, 1, seed=0)
     with pytest.raises(InputError, match="got 0"):
         true_futures(clips, 0, 0, seed=0)

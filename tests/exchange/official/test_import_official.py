@@ -222,7 +222,7 @@ class Trap:
 def test_nothing_in_a_checkpoint_is_run(ipoke, tmp_path):
     torch.save({"state_dict": checkpoint(), "callbacks": Trap(tmp_path / "touched")}, tmp_path / "trap.ckpt")
     answer = ipoke("import-official", tmp_path / "trap.ckpt", "--out", tmp_path / "run")
-    assert is_one_line(answer, "trap.ckpt", "asks for more than tensors", "safetensors"), answer.err
+    assert is_one_line(answer, "trap.ckpt", "contains more than tensors", "safetensors"), answer.err
     assert not (tmp_path / "touched").exists()
     assert not (tmp_path / "run").exists()
     torch.load(tmp_path / "trap.ckpt", weights_only=False)

@@ -207,7 +207,7 @@ def _pose(clips: ClipSet, number: int) -> Pose:
         places = clips.numbers(number, "keypoints", clips.frames + 1, None, 2)[0].tolist()
         names = clips.extras(number).get("keypoint_names", np.empty(0))
         if names.shape != (len(places),):
-            raise InputError(f"{clips.folder}: clip {number} does not name its keypoints; write the set again")
+            raise InputError(f"{clips.folder}: clip {number} has no keypoint names; write the set again")
         named = zip(map(str, names.tolist()), places, strict=True)
         # The poked point is another one in each clip, not a part that other clips have as well.
         keypoints = {name: (place[0], place[1]) for name, place in named if name != "poked"}

@@ -193,5 +193,5 @@ def _read(path: Path, clips: ClipSet) -> tuple[QuestionsHeader, list[Question]]:
             or question.video != clips.row(question.clip).source.id
             or not all(_is_inside(x, y, clips.size) for x, y in places)
         ):
-            raise InputError(f"{path}: asks about what clip {question.clip} does not have; remove it to draw new ones")
+            raise InputError(f"{path}: does not fit clip {question.clip}; remove it to draw new ones")
     return header, questions

@@ -109,7 +109,7 @@ def grid_points(size: int, step: int = 8) -> Float32[np.ndarray, "k 2"]:
 def _scene_of(clips: ClipSet, index: int) -> tuple[Scene, Poke]:
     seed = clips.settings.origin.get("seed")
     if not is_simulated(clips) or not isinstance(seed, int):
-        raise InputError(f"{clips.folder}: not a simulated set, so one future of each clip is known; use ipoke scenes")
+        raise InputError(f"{clips.folder}: not a simulated set, so one future per clip is known; use ipoke scenes")
     try:
         number = index_of_source(clips.row(index).source.id)
     except ValueError as error:
@@ -119,7 +119,7 @@ def _scene_of(clips: ClipSet, index: int) -> tuple[Scene, Poke]:
     difference = np.abs(scene.still.astype(np.float32) - clips.clip(index)[0]).mean()
     if difference > MOST_DIFFERENCE or not np.allclose(expected, clips.numbers(index, "poke", 4), atol=1e-3):
         raise InputError(
-            f"{clips.folder}: clip {index} is not what this version simulates, so its other futures are not known; "
+            f"{clips.folder}: clip {index} differs from what this version simulates, so other futures are not known; "
             "write the set again with ipoke scenes"
         )
     return scene, poke

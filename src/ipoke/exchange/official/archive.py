@@ -33,8 +33,8 @@ def read_archive(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: asks for more than tensors ({_first_line(error)}), which could run anything and is refused; on a "
-            "machine without anything to lose, save its state_dict with safetensors, and import that file"
+            f"{path}: contains more than tensors ({_first_line(error)}) and could run code, so it is refused; on an "
+            "isolated machine, save its state_dict with safetensors, and import that file"
         ) from error
     except Exception as error:  # what a broken pickle makes PyTorch raise has no bounds
         raise InputError(f"{path}: cannot read this checkpoint ({_first_line(error)}); download it again") from error

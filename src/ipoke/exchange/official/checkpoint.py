@@ -68,10 +68,10 @@ def _check(path: Path, state: dict[Any, Tensor]) -> None:
         if not isinstance(name, str) or len(name) > LONGEST_NAME or HUGE_NUMBER.search(name):
             raise InputError(f"{path}: has a tensor of the name {shown(name)}, which no released checkpoint has")
         if type(tensor) not in (Tensor, nn.Parameter) or tensor.layout != torch.strided or tensor.device.type != "cpu":
-            raise InputError(f"{path}: {name} is no plain tensor; expected arrays of numbers alone")
+            raise InputError(f"{path}: {name} is not a plain tensor; expected arrays of numbers only")
         total += tensor.nbytes
         if tensor.nbytes > tensor.untyped_storage().nbytes() or total > MOST_SHARING * size:
-            raise InputError(f"{path}: {name} is larger than what is stored of it; download it again")
+            raise InputError(f"{path}: {name} is larger than its stored data; download it again")
 
 
 def _sorted_by_module(path: Path, expected: set[str]) -> dict[str, dict[str, Tensor]]:

@@ -26,7 +26,7 @@ def inferred_recipe(tensors: Mapping[str, Tensor], states: Mapping[str, Mapping[
 
     def size(name: str, axis: int) -> int:
         if name not in tensors or tensors[name].dim() <= axis:
-            raise InputError(f"{where}: lacks the tensor that is {name} here; give a whole checkpoint")
+            raise InputError(f"{where}: lacks the tensor {name}; give a whole checkpoint")
         return max(tensors[name].shape[axis], 1)
 
     def count(pattern: str) -> int:

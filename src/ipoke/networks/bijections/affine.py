@@ -33,7 +33,7 @@ def seen(x: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "..."]:
     """Give what a conditioner sees of the values that it decides by: clamped to [-bound, bound]; None: as they are.
 
     Where it sees values as they are, its shifts grow with them, and from line to line and layer to layer the inverse of
-    a residual off the beaten track grows to 1e30. Clamped, shifts and scales are bounded, and so is that growth. Values
+    an extreme residual grows to 1e30. Clamped, shifts and scales are bounded, and so is that growth. Values
     within the bound, which nearly all are, are seen as they are. Differs from the original, which has no bound.
     """
     return x if bound is None else x.clamp(-bound, bound)
