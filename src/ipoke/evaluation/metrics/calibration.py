@@ -143,7 +143,9 @@ class RankFlatness(NamedTuple):
     """Share of relabellings at least as uneven; small if samples and truths differ in distribution."""
 
 
-def rank_flatness(clouds: Sequence[tuple[Cloud, Truths]], *, seed: int, draws: int = 999) -> RankFlatness:
+def rank_flatness(
+    clouds: Sequence[tuple[Float[np.ndarray, "_ _ 2"], Float[np.ndarray, "_ _ 2"]]], *, seed: int, draws: int = 999
+) -> RankFlatness:
     """Test by permutation whether truths and samples have one distribution.
 
     Points of a clip move together, so the counts are far from independent and a chi-squared test would reject always.
