@@ -11,7 +11,7 @@ from beartype import beartype
 from jaxtyping import AbstractArray, install_import_hook
 
 SOURCE = Path(__file__).parents[1] / "src"
-NOT_YET = ("evaluation", "studio", "cli")
+NOT_YET = ("evaluation", "cli")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 

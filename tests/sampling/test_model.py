@@ -93,7 +93,9 @@ def test_a_residual_that_overflows_is_one_line():
         for name, parameter in model.latent_flow.named_parameters():
             if name.endswith("log_scale"):
                 parameter.fill_(-90.0)
-    with pytest.raises(InputError, match=r"sample 0: its residual does not survive .*another seed, a lower temperature"):
+    with pytest.raises(
+        InputError, match=r"sample 0: its residual does not survive .*another seed, a lower temperature"
+    ):
         model.poke(IMAGE, DRAG, seed=3)
 
 
