@@ -25,10 +25,10 @@ from ipoke.networks.nn.spade import Modulation
 
 
 class Engine(ABC):
-    """The functions that sampling calls, from residuals to frames; no gradients, except where a method says so.
+    """The functions that sampling calls, from residuals to frames; without gradients, except in `predict_motion`.
 
-    An engine may keep what it makes of the weights at its first use. Whoever changes weights takes a new engine;
-    `ipoke.engine.holder.EngineHolder` says when a model does that by itself.
+    An engine may keep what it prepares from the weights at its first use, so changed weights need a new engine.
+    `ipoke.engine.holder.EngineHolder` lists when a model chooses one by itself.
 
     Args:
         autoencoder: Its roll-out and decoder are used.

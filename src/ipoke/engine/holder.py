@@ -1,4 +1,4 @@
-"""A model that keeps the engine of its weights until it is told that they have changed."""
+"""A model that keeps its engine until its weights change."""
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ from ipoke.engine.engine import Engine
 class EngineHolder(nn.Module):
     """A module with an engine, chosen at first use.
 
-    The engine is given up, and the next use chooses another, at `load_state_dict`, at whatever moves or casts the
-    weights (`to`, `double`, `cuda`) and at `train` and `eval`, all of this module itself. In training mode none is
-    kept. Whoever changes weights in any other way, such as in place or those of one part, calls `weights_changed`.
-    Copies choose an engine of their own.
+    The module drops its engine, and chooses another at the next use, when its own `load_state_dict`, `to` (or another
+    call that moves or casts its weights), `train` or `eval` is called. In training mode it keeps none. Code that
+    changes weights in any other way, such as in place or in one part, calls `weights_changed`. A copy has an engine of
+    its own.
     """
 
     def __init__(self) -> None:
@@ -35,21 +35,21 @@ class EngineHolder(nn.Module):
         return engine
 
     def weights_changed(self) -> None:
-        """Give up the engine, which may hold what was made of other weights."""
+        """Drop the engine, which may hold what was prepared from other weights."""
         self._engine = None
 
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
-        """Load weights, and give up the engine."""
+        """Load weights, and drop the engine."""
         self.weights_changed()
         return super().load_state_dict(state_dict, strict, assign)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode, and give up the engine."""
+        """Set the mode, and drop the engine."""
         self.weights_changed()
         return super().train(mode)
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
-        """Change all tensors, and give up the engine."""
+        """Change all tensors, and drop the engine."""
         self.weights_changed()
         return super()._apply(fn, recurse)
 

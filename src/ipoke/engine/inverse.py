@@ -97,7 +97,7 @@ def _in_runs(steps: "Iterable[Step | _UndoMaskedConv]") -> Iterator[Step]:
 
 
 def _plain(weight: Tensor) -> Float[Tensor, "..."]:
-    """Give a tensor as the compiled functions read it."""
+    """Convert a tensor to what the compiled functions read: float32 on the CPU."""
     return weight.to("cpu", torch.float32)
 
 
@@ -178,16 +178,20 @@ class _UndoRun:
 
     def __init__(self, steps: list["_UndoMaskedConv | _UndoActNorm"]) -> None:
         self.steps = steps
-        self.told = [step for step in steps if isinstance(step, _UndoMaskedConv) and step.cond_weight is not None]
-        if self.told:
-            self.weight = torch.cat([step.cond_weight for step in self.told if step.cond_weight is not None], 1)
-            self.bias = torch.cat([step.bias for step in self.told])
+        self.conditional = [
+            step for step in steps if isinstance(step, _UndoMaskedConv) and step.cond_weight is not None
+        ]
+        if self.conditional:
+            self.weight = torch.cat([step.cond_weight for step in self.conditional if step.cond_weight is not None], 1)
+            self.bias = torch.cat([step.bias for step in self.conditional])
 
     def __call__(self, x: Tensor, cond: Tensor, seen: Tensor) -> None:
         known: dict[_UndoMaskedConv, Tensor] = {}
-        if self.told:
-            shares = torch.addmm(self.bias, seen, self.weight).split([len(step.bias) for step in self.told], dim=1)
-            known = dict(zip(self.told, shares, strict=True))
+        if self.conditional:
+            shares = torch.addmm(self.bias, seen, self.weight).split(
+                [len(step.bias) for step in self.conditional], dim=1
+            )
+            known = dict(zip(self.conditional, shares, strict=True))
         for step in self.steps:
             if isinstance(step, _UndoMaskedConv):
                 step(x, known.get(step, step.bias))
@@ -261,6 +265,6 @@ def _can_pack() -> bool:
 
 
 def _first_step_count(channels: slice, start: int, of: int) -> tuple[int, int, int]:
-    """Say which evenly spaced channels a slice picks."""
+    """Describe the evenly spaced channels that a slice selects: first, step, count."""
     picked = range(of)[channels]
     return start + picked.start, picked.step, len(picked)

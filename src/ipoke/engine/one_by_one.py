@@ -1,7 +1,7 @@
-"""Work on one thing at a time, each by one thread: then how many there are, and of how many threads, changes no bit.
+"""One item at a time, each by one thread: neither the number of items nor that of threads changes a bit.
 
 Matrix products and convolutions add up in an order that depends on the size of the batch and on the number of threads.
-Alone and by one thread, a sample is computed in the same order whatever else is asked for.
+Alone and by one thread, a sample is always computed in the same order.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ def one_thread() -> Generator[int]:
 
 
 def one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    """Do the work for each item by one thread, several items at once where there are threads for it."""
+    """Do the work for each item by one thread, with as many items at once as there are threads."""
     with one_thread() as threads:
         if min(threads, len(items)) < 2:
             return [work(item) for item in items]

@@ -1,7 +1,7 @@
-r"""Whether a residual comes back: r to z and to r again, which a bijection promises and rounding can break.
+r"""Round trips: whether a residual, mapped to its latent and back, is the same up to rounding.
 
-For extreme residuals, the inverse of a latent flow can amplify errors until a latent has lost its residual; it is
-finite then, and wrong. Such a residual is not shown. The error of one that comes back is
+For extreme residuals the inverse of a latent flow can amplify rounding errors until the latent holds nothing of its
+residual; the latent is finite then, and wrong. Such a sample is not shown. The error of a round trip is
 
 .. math:: \max_i |r'_i - r_i| \,/\, \max_i |r_i|
 """
@@ -17,10 +17,10 @@ from ipoke.networks.latent_flow import LatentFlow
 TOLERANCE = 1e-3
 """Largest error of a residual that is shown."""
 FARTHEST = 1e3
-"""Largest value of a latent that is shown. Those of clips are within 10 or so: no decoder knows what this far means."""
+"""Largest value of a latent that is shown. Those of clips are within about 10; no decoder has seen more."""
 SURE = 16.0
-"""Latents within this always come back, so that they need not be mapped forward: in 2,400 residuals of four models, at
-1 to 2.5 times the standard deviation, none of them erred by more than 1.4e-4."""
+"""Latents within this always come back, so they are not checked: in 2,400 residuals of four models, at 1 to 2.5
+times the standard deviation, no error was above 1.4e-4."""
 SCALES = (1, 3, 10)
 """Standard deviations of residuals at which the error is measured."""
 

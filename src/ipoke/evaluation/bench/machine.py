@@ -28,7 +28,7 @@ class Ceiling(NamedTuple):
 
 
 def available_gib() -> float:
-    """Say how much memory a process could still take, GiB; infinite where that is not known."""
+    """Return the memory that a process could still take, GiB; infinite where that is unknown."""
     info = Path("/proc/meminfo")
     if not info.exists():
         return float("inf")
@@ -37,7 +37,7 @@ def available_gib() -> float:
 
 
 def describe() -> dict[str, object]:
-    """Say on what is measured."""
+    """Describe the machine, as far as timings depend on it."""
     return {
         "processor": processor(),
         "cores": os.cpu_count(),

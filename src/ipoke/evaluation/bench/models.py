@@ -1,4 +1,4 @@
-"""Models of random weights, as large as a recipe says: what they cost does not depend on what they have learned."""
+"""Models of a recipe's size with random weights, whose cost is that of trained ones."""
 
 import torch
 
@@ -10,7 +10,7 @@ BLOCK = 2**20 + 7
 
 
 def empty_model(recipe: Recipe, precision: Precision = "float32") -> PokeModel:
-    """Make a model whose weights are whatever the memory holds."""
+    """Make a model with uninitialised weights."""
     with torch.device("meta"):
         model = PokeModel(recipe)
     if precision == "bfloat16":

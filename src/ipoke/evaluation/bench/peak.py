@@ -25,7 +25,7 @@ class Sampling(NamedTuple):
 
 
 def peak_mib(sampling: Sampling) -> float:
-    """Sample one clip in a new process, and say how much memory it took at most, MiB, PyTorch and model included."""
+    """Sample one clip in a new process, and return its peak memory, MiB, with PyTorch and the model."""
     (found,) = in_order(_sample, [sampling], 1)
     return found
 

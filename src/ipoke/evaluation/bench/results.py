@@ -74,6 +74,6 @@ def lines(result: dict[str, Any]) -> Iterator[str]:
 
 
 def save(path: Path, result: dict[str, Any], command: str) -> None:
-    """Write a result as JSON, with the date, the version and the command that it came of."""
+    """Write a result as JSON, with its date, version and command."""
     head = {"command": command, "date": date.today().isoformat(), "ipoke": __version__}
     write_text(path, json_text({**head, **result}, indent=1) + "\n")

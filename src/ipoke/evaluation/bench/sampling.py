@@ -40,7 +40,7 @@ def measure(
     batches: tuple[int, ...] = BATCHES,
     rounds: int = ROUNDS,
 ) -> dict[str, Any]:
-    """Time all ways in turn, round after round, so that a mood of the machine hits all of them.
+    """Time all ways in turn, round after round, so that a slow moment of the machine affects all of them.
 
     The plain engine draws sample after sample: its time for n of them is that of n consecutive clips, in windows that
     overlap. Where the memory does not suffice for the reference size, its rows are left out and ratios are null. Every
@@ -94,7 +94,7 @@ class _Bench:
             self.measured.setdefault(name, {})
 
     def steps(self) -> Iterator[Callable[[], None]]:
-        """Give what is still to be done; the lean model comes first, for it takes little time."""
+        """List the remaining steps; the lean model comes first, because it takes little time."""
         small = [key for key in self.ways.keys if key[0] not in (PLAIN, REFERENCE)]
         large = [key for key in self.ways.keys if key not in small]
         if not self.measured["ceilings"]:

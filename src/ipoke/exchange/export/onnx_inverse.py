@@ -82,8 +82,8 @@ class InverseGraph:
         mixed = self._convolved(hidden, layer.mix.weight[:, :width])
         if layer.cond_channels is not None:
             mixed = self._add("Add", mixed, self._convolved(self._seen, layer.mix.weight[:, width:]))
-        said = self._convolved(self._add("Elu", mixed), layer.project.weight(), layer.project.bias, padding=1)
-        solved = self._solved(part, said, layer.logit_bound, self.nodes)
+        parameters = self._convolved(self._add("Elu", mixed), layer.project.weight(), layer.project.bias, padding=1)
+        solved = self._solved(part, parameters, layer.logit_bound, self.nodes)
         return self._channels(self._add("Concat", others, solved, axis=1), torch.cat([kept, transformed]).argsort())
 
     def _undo_masked_conv(self, layer: MaskedConv, y: str) -> str:
@@ -115,13 +115,13 @@ class InverseGraph:
         return outputs[-1]
 
     def _line(self, layer: MaskedConv, project: Tensor, neighbours: Tensor) -> onnx.GraphProto:
-        """Solve one line, given what the lines before it give to it; and say what it gives to the two after it."""
+        """Solve one line from what the lines before contribute, and return its contributions to the two after it."""
         nodes: list[onnx.NodeProto] = []
         hidden, pending, y, known = (self._name() for _ in range(4))
         features = self._add("Elu", hidden, into=nodes)
-        said = self._add("Conv", features, self._weight(project), into=nodes)
-        said = self._add("Add", said, known, into=nodes)
-        solved = self._solved(y, said, layer.logit_bound, nodes)
+        parameters = self._add("Conv", features, self._weight(project), into=nodes)
+        parameters = self._add("Add", parameters, known, into=nodes)
+        solved = self._solved(y, parameters, layer.logit_bound, nodes)
         visible = self._seen_of(solved, layer.seen_bound, nodes)
         given = self._add("Conv", visible, self._weight(neighbours), into=nodes, pads=[1, 1])
         near, far = self._name(), self._name()
@@ -132,10 +132,10 @@ class InverseGraph:
         results = [helper.make_tensor_value_info(n, TensorProto.FLOAT, [None] * 3) for n in (following, far, solved)]
         return helper.make_graph(nodes, self._name(), values, results)
 
-    def _solved(self, y: str, said: str, bound: float | None, into: list[onnx.NodeProto]) -> str:
+    def _solved(self, y: str, parameters: str, bound: float | None, into: list[onnx.NodeProto]) -> str:
         """Compute (y - t) / s of shifts and logits that follow each other."""
         shift, logit = self._name(), self._name()
-        into.append(helper.make_node("Split", [said], [shift, logit], axis=1, num_outputs=2))
+        into.append(helper.make_node("Split", [parameters], [shift, logit], axis=1, num_outputs=2))
         if bound is not None:
             limit = self._weight(torch.tensor(bound))
             logit = self._add(
@@ -153,7 +153,7 @@ class InverseGraph:
         return self._add("Clip", values, *(self._weight(torch.tensor(end)) for end in (-bound, bound)), into=into)
 
     def _zero_lines(self, hidden: int) -> str:
-        """Give features of a line of which nothing is known, one per residual."""
+        """Make the features of a line that nothing contributes to, one per residual."""
         if hidden not in self._zeros:
             count = self._add("Shape", self._noise, start=0, end=1)
             shape = self._add("Concat", count, self._weight(torch.tensor([hidden, 8])), axis=0)

@@ -163,7 +163,7 @@ def _traced(
 
 @contextmanager
 def _quietly() -> Generator[None]:
-    """Keep to ourselves what the exporter says of operators that are not in our models."""
+    """Hide the exporter's messages about operators that are not in our models."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():

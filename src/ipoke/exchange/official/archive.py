@@ -41,7 +41,7 @@ def read_archive(path: Path) -> Any:
 
 
 def _check_records(path: Path) -> None:
-    """Check that an archive is as large as it says, and that unpickling it will make nothing but tensors.
+    """Check that an archive has the size that it declares, and that unpickling it makes nothing but tensors.
 
     Raises:
         pickle.UnpicklingError: It asks for something else.

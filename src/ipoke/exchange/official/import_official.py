@@ -16,9 +16,12 @@ from ipoke.exchange.official.names import renamed
 from ipoke.exchange.official.sizes import inferred_recipe
 from ipoke.sampling.model import PokeModel
 
+MOST_NAMED = 5
+"""Tensors named in an error."""
+
 
 class Imported(NamedTuple):
-    """What became of a released checkpoint."""
+    """The run that a released checkpoint became."""
 
     weights: Path
     recipe: Recipe
@@ -98,7 +101,3 @@ def _refuse_difference(
 
 def _shape(tensor: Tensor) -> str:
     return " x ".join(map(str, tensor.shape)) or "one number"
-
-
-MOST_NAMED = 5
-"""Tensors named in an error."""

@@ -1,4 +1,4 @@
-"""Every size of a released model, read off its tensors."""
+"""The sizes of a released model, from its tensors."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -11,17 +11,22 @@ from ipoke.core.recipe import Recipe
 from ipoke.core.settings import stored_recipe
 from ipoke.exchange.official.names import blocks_per_layer, indices, steps_per_level, units_per_half_step
 
+ORIGINAL = "parametrizations.weight.original"
+"""A weight under spectral normalisation."""
+POKE_AND_SOURCE = 5
+"""Channels of a poke map beside a source frame."""
+
 
 def inferred_recipe(tensors: Mapping[str, Tensor], states: Mapping[str, Mapping[str, Tensor]], where: str) -> Recipe:
-    """Read the recipe off shapes and counts; what they do not tell is the paper's.
+    """Derive the recipe from shapes and counts; everything else is as in the paper.
 
     Args:
         tensors: The tensors by the names they have here.
         states: The same by part and original name.
-        where: Whom an error speaks of.
+        where: File that errors name.
 
     Raises:
-        InputError: A tensor that tells a size is missing, or the sizes do not make up a model.
+        InputError: A tensor that determines a size is missing, or the sizes do not make up a model.
     """
 
     def size(name: str, axis: int) -> int:
@@ -86,9 +91,3 @@ def _condition_sizes(prefix: str, size: Callable[[str, int], int], count: Callab
     ]
     blocks = count(rf"^{known}bottleneck\.(\d+)\.")
     return {"widths": widths, "decoder_widths": widths[::-1], "bottleneck_blocks": blocks}
-
-
-ORIGINAL = "parametrizations.weight.original"
-"""A weight under spectral normalisation."""
-POKE_AND_SOURCE = 5
-"""Channels of a poke map beside a source frame."""

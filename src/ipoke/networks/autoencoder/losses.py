@@ -7,6 +7,13 @@ from torch import Tensor
 
 from ipoke.data.optical_flow import warp
 
+SMALL_ERROR_PX = 0.3
+"""Errors below this are rounded off in `motion_error`."""
+MOST_WEIGHT = 4.0
+"""How much more than 1 a moving pixel counts at most."""
+VISIBLE_MISMATCH = 0.3
+"""Difference of pixels, in [-1, 1], at which a point counts 1/e: about 38 grey levels, above noise and shading."""
+
 
 def kl_to_standard_normal(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, "b c h w"]) -> Float[Tensor, ""]:
     """KL of the posterior to N(0, I): summed over channels, averaged over batch and places, nats."""
@@ -16,8 +23,8 @@ def kl_to_standard_normal(mean: Float[Tensor, "b c h w"], logvar: Float[Tensor, 
 def kl_weight(first: float, last: float | None, progress: float) -> float:
     """Weight of the KL divergence, which rises or falls from ``first`` to ``last`` in the third quarter of a stage.
 
-    Late, a heavier weight makes posteriors as wide as the decoder bears: what no frame shows, the latent flow need not
-    learn. Early, it would silence the latent before anything is said with it.
+    Late in training, a heavier weight widens posteriors as far as the decoder tolerates, so that the latent flow need
+    not model what no frame shows. Early, it would make the decoder ignore the latent.
 
     Differs from the original, which keeps one weight.
 
@@ -51,7 +58,7 @@ def gradient_penalty(logits: Float[Tensor, "b ..."], inputs: Float[Tensor, "b ..
 
 
 def pyramid_l1(clip: Float[Tensor, "b t 3 s s"], target: Float[Tensor, "b t 3 s s"]) -> Float[Tensor, ""]:
-    """Mean absolute difference at 1/2 and at 1/4 of the side, averaged: it reaches further than a pixel."""
+    """Mean absolute difference at 1/2 and at 1/4 of the side, averaged: it compares over more than a pixel."""
     difference = (clip - target).flatten(0, 1)
     terms = []
     for _ in range(2):
@@ -69,8 +76,8 @@ def motion_error(
     """Disagreement, px, between the decoder's motion of a frame and the optical flow from the source to that frame.
 
     The distance of both displacements, rounded off below `SMALL_ERROR_PX` so that it can be descended from zero.
-    Pixels that move far count more, up to five times: most pixels of most clips stand still. Points that the frame does
-    not show where the optical flow says (they look different there) count little.
+    Pixels that move far count more, up to five times, because most pixels of most clips stand still. Points that look
+    different at the target of the optical flow count little: the frame does not show them.
     """
     distance = ((motion - optical_flow).square().sum(1) + SMALL_ERROR_PX**2).sqrt() - SMALL_ERROR_PX
     moving = 1 + optical_flow.norm(dim=1).clamp(max=MOST_WEIGHT)
@@ -80,12 +87,6 @@ def motion_error(
 def _visible(
     optical_flow: Float[Tensor, "n 2 s s"], source: Float[Tensor, "n 3 s s"], frame: Float[Tensor, "n 3 s s"]
 ) -> Float[Tensor, "n s s"]:
-    """Say how far each point looks the same where it went, 0 to 1."""
+    """Estimate how visible each point is at its target, 0 to 1, from its colour there."""
     mismatch = (warp(frame, optical_flow) - source).abs().mean(1)
     return torch.exp(-(mismatch / VISIBLE_MISMATCH).square())
-
-
-SMALL_ERROR_PX = 0.3
-MOST_WEIGHT = 4.0
-VISIBLE_MISMATCH = 0.3
-"""Difference of pixels, in [-1, 1], at which a point counts 1/e: about 38 grey levels, above noise and shading."""

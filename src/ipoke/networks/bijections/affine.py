@@ -30,11 +30,11 @@ def bounded(logit: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "
 
 
 def seen(x: Float[Tensor, "..."], bound: float | None) -> Float[Tensor, "..."]:
-    """Give what a conditioner sees of the values that it decides by: clamped to [-bound, bound]; None: as they are.
+    """Clamp what a conditioner sees of its input to [-bound, bound]; None leaves it as it is.
 
-    Where it sees values as they are, its shifts grow with them, and from line to line and layer to layer the inverse of
-    an extreme residual grows to 1e30. Clamped, shifts and scales are bounded, and so is that growth. Values
-    within the bound, which nearly all are, are seen as they are. Differs from the original, which has no bound.
+    Without a bound, shifts grow with the values that conditioners see, and from line to line and layer to layer the
+    inverse of an extreme residual grows to 1e30. Clamped, shifts and scales are bounded, and so is that growth.
+    Nearly all values are within the bound and are not changed. Differs from the original, which has no bound.
     """
     return x if bound is None else x.clamp(-bound, bound)
 

@@ -12,7 +12,7 @@ Transformed: TypeAlias = tuple[Float[Tensor, "b c h w"], Float[Tensor, " b"]]
 
 
 def working_dtype(x: Tensor, weight: Tensor) -> torch.dtype:
-    """Say in which precision a network inside a layer works: its weights', but float64 on values in float64."""
+    """Choose the precision of a network inside a layer: that of its weights, but float64 for values in float64."""
     return torch.float64 if x.dtype == torch.float64 else weight.dtype
 
 

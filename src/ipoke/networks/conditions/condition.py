@@ -1,4 +1,4 @@
-"""Phi_x0 and Phi_c side by side: all that the latent flow is told."""
+"""The condition of the latent flow: features of the source frame (Phi_x0) and of the pokes (Phi_c)."""
 
 import torch
 from jaxtyping import Float
@@ -27,7 +27,7 @@ class ConditionEncoders(nn.Module):
     def encode_pokes(
         self, poke_map: Float[Tensor, "b 2 s s"], source: Float[Tensor, "b 3 s s"]
     ) -> Float[Tensor, "b k 8 8"]:
-        """Encode poke maps (px), with the source frame and where it was poked beside them, as the recipe says."""
+        """Encode poke maps (px), with the source frame and a mask of the poked places, if the recipe has them."""
         return self.poke(poke_inputs(self.poke_settings, poke_map, source, self.shrink))
 
     def forward(
@@ -50,7 +50,7 @@ def poke_inputs(
     source: Float[Tensor, "b 3 s s"],
     shrink: int,
 ) -> Float[Tensor, "b c s2 s2"]:
-    """Put poke maps (px), the source frame and where it was poked one above the other, as far as the recipe says."""
+    """Stack poke maps (px), the source frame and a mask of the poked places, as far as the recipe has them."""
     poke_map = shrunk_pokes(poke_map, shrink)
     inputs = [poke_map]
     if settings.sees_source:
