@@ -94,7 +94,7 @@ def test_samples_are_drawn_again_one_by_one_and_it_is_said(wild):
     assert again.tolist() == [2, 5]
     assert drawn.z.abs().max() <= round_trip.FARTHEST
     first = int(again[0])
-    with pytest.warns(UserWarning, match=f"^sample {first}: .* draw {drawn.draws[first]} of it$"):
+    with pytest.warns(UserWarning, match=f"^sample {first}: .* draw {drawn.draws[first]} is shown$"):
         clips = wild.poke(bundled_still(), [], samples=first + 1, seed=SEED, temperature=WILD)
     assert np.array_equal(clips, picture.show(drawn)[: first + 1])
     named = redrawn(plain_terms(SEED, SAMPLES)[first], drawn.draws[first] - 1)

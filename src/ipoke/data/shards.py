@@ -123,8 +123,8 @@ def read_member(folder: Path, segment: SegmentRow, ending: Ending) -> bytes:
         raise InputError(f"{path}: cannot be read ({reason(error)}); check its permissions and the disk") from error
     if len(content) != member.length or zlib.crc32(content) != member.crc32:
         raise InputError(
-            f"{path}: {segment.key}.{ending} at byte {member.offset} is not what the index says; the shard is truncated "
-            "or damaged, copy the folder again or prepare it again"
+            f"{path}: {segment.key}.{ending} at byte {member.offset} is not what the index says; the shard is "
+            "truncated or damaged, copy the folder again or prepare it again"
         )
     return content
 
