@@ -101,6 +101,7 @@ def train(
     out_dir: OutDir,
     stage: str | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set", negative=())] = None,
+    dry_run: bool = False,
     device: str | None = None,
     threads: Few | None = None,
 ) -> None:
@@ -112,6 +113,7 @@ def train(
         out_dir: Folder of the run: settings, metrics, checkpoints, samples, model.safetensors.
         stage: Stop after this stage: autoencoder, image_encoder, poke_encoder or latent_flow.
         settings: Override a recipe key, such as train.seed=1. Can be given several times.
+        dry_run: Print the plan instead: stages, parameters, memory, and what is done already. Nothing is written.
         device: cpu or cuda; by default cuda where available.
         threads: Threads of PyTorch on the CPU; by default as many as PyTorch chooses.
     """
@@ -120,12 +122,17 @@ def train(
     import torch
 
     from ipoke.data.clips import ClipSet
+    from ipoke.training.dry_run import planned
     from ipoke.training.loop import TrainingStopped
     from ipoke.training.train import train as train_stages
 
     if threads is not None:
         torch.set_num_threads(threads)
     data = ClipSet(clips, split="train")
+    if dry_run:
+        for line in planned(data, resolved, out_dir, stage=stage):
+            out.print(line)
+        return
     with stop_requests() as should_stop, TrainingView() as view:
         try:
             model = train_stages(

@@ -42,8 +42,8 @@ ORDER = ".order"
 """What the names of permutations end on."""
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 """Types that weights are stored in."""
-MOST_NUMBERS = 2**30
-"""Weights of a model; one as large as the paper's has 2**28."""
+MOST_NUMBERS = 2**31
+"""Weights of a model; the largest of the paper's has just over 2**30."""
 MOST_HEADER_BYTES, MOST_FACTS, LONGEST_FACT = 2**22, 256, 2**15
 """Of a safetensors file; the header of a checkpoint of the paper's size has half a megabyte."""
 MOST_NAMED = 4
@@ -303,7 +303,7 @@ class Run:
         if not begun and not run.settings.exists():
             raise InputError(f"{folder}: not empty and not a run; give an empty or new folder as --out")
         try:
-            run._refuse_difference(recipe, inputs)
+            run.refuse_difference(recipe, inputs)
         except InputError:
             if not begun:
                 raise
@@ -357,8 +357,12 @@ class Run:
         if b"".join(kept) != text:
             write_text(self.metrics, b"".join(kept).decode())
 
-    def _refuse_difference(self, recipe: Recipe, inputs: dict[str, Any]) -> None:
-        """Compare a run with what is asked for; one that is not there differs."""
+    def refuse_difference(self, recipe: Recipe, inputs: dict[str, Any]) -> None:
+        """Refuse to go on with other settings or inputs than the run was started with; a run that is not there differs.
+
+        Raises:
+            InputError: They differ.
+        """
         before = _completed(self.settings) if self.settings.exists() else ""
         _refuse_difference(f"{self.folder}: run", before, settings_toml(recipe))
         known = _read_inputs(self.inputs)

@@ -66,19 +66,11 @@ def train(
     """
     device = device or torch.device("cpu")
     workers = Workers(device)
-    _check(clips, recipe, stage, workers)
-    _check_networks(recipe)
+    check_request(clips, recipe, stage, processes=workers.size)
+    check_networks(recipe)
     objects = list(clips.objects().values()) if recipe.train.balance_objects else None
     weights = find_perceptual_weights(recipe.autoencoder_losses.perceptual_weights)
-    inputs = {
-        "clips": str(clips.folder),
-        "clips_sha256": clips.sha256,
-        "perceptual_sha256": weights_sha256(weights) if weights else None,
-        "start_sha256": start_sha256(recipe.train.start) if recipe.train.start else None,
-        "ipoke": __version__,
-        "torch": torch.__version__,
-        "processes": workers.size,
-    }
+    inputs = inputs_of(clips, recipe, weights) | {"processes": workers.size}
     with Run.writing(out, recipe, inputs) if workers.is_first else nullcontext(Run(out)) as run:
         workers.wait()
         perceptual = load_perceptual(weights).to(device) if weights else None
@@ -120,6 +112,18 @@ def train(
             model.eval().save(run.weights, facts)
         workers.wait()
         return run.weights
+
+
+def inputs_of(clips: ClipSet, recipe: Recipe, weights: Path | None) -> dict[str, Any]:
+    """Give what a run is started with besides its recipe, as it is kept in inputs.json."""
+    return {
+        "clips": str(clips.folder),
+        "clips_sha256": clips.sha256,
+        "perceptual_sha256": weights_sha256(weights) if weights else None,
+        "start_sha256": start_sha256(recipe.train.start) if recipe.train.start else None,
+        "ipoke": __version__,
+        "torch": torch.__version__,
+    }
 
 
 def make_stage(
@@ -206,7 +210,8 @@ def _name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
 
 
-def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) -> None:
+def check_request(clips: ClipSet, recipe: Recipe, stage: str | None, *, processes: int) -> None:
+    """Refuse what cannot be trained together, before a run is begun."""
     if (clips.size, clips.frames) != (recipe.clip.size, recipe.clip.frames):
         raise InputError(
             f"{clips.folder}: holds clips of {clips.size} px and {clips.frames} frames, recipe {recipe.name} expects "
@@ -218,11 +223,11 @@ def _check(clips: ClipSet, recipe: Recipe, stage: str | None, workers: Workers) 
         raise InputError(f"--stage: got {stage!r}, expected {'one of ' if not only else ''}{', '.join(stages)}{only}")
     for name in map(settings_key, stages):
         batch = getattr(recipe.train, name).batch
-        if batch % workers.size:
-            raise InputError(f"train.{name}.batch: got {batch}, expected a multiple of the {workers.size} processes")
+        if batch % processes:
+            raise InputError(f"train.{name}.batch: got {batch}, expected a multiple of the {processes} processes")
 
 
-def _check_networks(recipe: Recipe) -> None:
+def check_networks(recipe: Recipe) -> None:
     """Build the networks without memory, and show discriminators a clip, before a run is begun with them."""
     where = f"recipe {recipe.name}"
     outline = outlined(lambda: PokeModel(recipe) if recipe.method == "ipoke" else make_baseline(recipe), where)
