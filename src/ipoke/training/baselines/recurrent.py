@@ -102,8 +102,8 @@ class StochasticRecurrent(Baseline):
 def kl_divergence(posterior: Gaussian, prior: Gaussian) -> Float[Tensor, ""]:
     """KL of one normal distribution to another: summed over channels, averaged over batch and places, nats."""
     gap = (posterior.mean - prior.mean).square() / prior.logvar.exp()
-    spread = (posterior.logvar - prior.logvar).exp() - (posterior.logvar - prior.logvar)
-    return 0.5 * (gap + spread - 1).sum(1).mean()
+    excess = (posterior.logvar - prior.logvar).exp() - (posterior.logvar - prior.logvar)
+    return 0.5 * (gap + excess - 1).sum(1).mean()
 
 
 def _gaussian_network(inputs: int, width: int, channels: int, initial_logvar: float = 0.0) -> nn.Sequential:
