@@ -54,7 +54,7 @@ def result(quick):
     found = sampling.measure(
         PAPERS, tiny_recipe(), batches=(1, 3), rounds=2, progress=lambda done, total: seen.append((done, total))
     )
-    assert seen == [(done, 13) for done in range(14)]
+    assert seen == [(done, 17) for done in range(18)]
     return found
 
 
@@ -141,7 +141,7 @@ def measured(file, rounds=2):
 
 def test_a_bench_that_was_stopped_goes_on(quick, monkeypatch, tmp_path):
     file = tmp_path / "bench.json"
-    for steps in (0, 1, 3):
+    for steps in (0, 1, 7):
         stopped_after(monkeypatch, steps)
         assert not measured(file)["complete"]
     partial = json.loads(file.read_text())
@@ -165,7 +165,7 @@ def test_a_bench_that_was_stopped_goes_on(quick, monkeypatch, tmp_path):
 
 
 def test_rounds_shrink_to_the_time_there_is(quick, monkeypatch, tmp_path):
-    stopped_after(monkeypatch, 9)
+    stopped_after(monkeypatch, 13)
     result = measured(tmp_path / "bench.json", rounds=7)
     assert result["complete"]
     assert result["rounds"] == 1

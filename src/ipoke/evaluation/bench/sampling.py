@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -100,8 +99,8 @@ class _Bench:
         if not self.measured["ceilings"]:
             yield self._measure_ceilings
         yield from self._turns(small, 0)
-        if self._peaks_missing():
-            yield self._measure_peaks
+        for key, case in self._peaks_missing().items():
+            yield lambda key=key, case=case: self._measure_peak(key, case)
         if large and not self.measured["agreement"]:
             yield self._measure_agreement
         yield from self._turns(large, 0)
@@ -144,12 +143,8 @@ class _Bench:
             cases[PLAIN, "float32"] = Sampling(self.ways.reference, plain=True)
         return {key: case for key, case in cases.items() if _text(key) not in self.measured["peaks"]}
 
-    def _measure_peaks(self) -> None:
-        with ThreadPoolExecutor(2) as pool:
-            futures = {pool.submit(peak_mib, case): key for key, case in self._peaks_missing().items()}
-            for future in as_completed(futures):
-                self.measured["peaks"][_text(futures[future])] = future.result()
-                self.kept.write(self.result())
+    def _measure_peak(self, key: Key, case: Sampling) -> None:
+        self.measured["peaks"][_text(key)] = peak_mib(case)
 
     def _measure_agreement(self) -> None:
         plain, *ours = (self.ways[key] for key in self.ways.keys if key[0] in (PLAIN, REFERENCE))
