@@ -12,6 +12,9 @@ import tiny
 from ipoke.data.images import write_png
 from ipoke.scenes import write_scenes
 
+collect_ignore = ["checked_shapes.py"]
+"""It enforces shapes when it is imported first, and so cannot be imported again to look for doctests."""
+
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 

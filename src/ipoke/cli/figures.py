@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
-from ipoke.cli.app import MEASURE, Count, OutDir, Samples, Seed, Unguided, app
+from ipoke.cli.app import MEASURE, Count, OutDir, Samples, Seed, Unguided, Whole, app
 from ipoke.cli.arguments import labelled
 from ipoke.cli.terminal import out, progress_bar
 
@@ -227,7 +227,7 @@ def ambiguity(
     /,
     *,
     out_dir: OutDir,
-    samples: Annotated[int, Parameter(validator=Number(gte=2))] = 50,
+    samples: Annotated[int, Whole, Parameter(validator=Number(gte=2, lte=256))] = 50,
     most: Count = 50,
     common: Common = Options(),
 ) -> None:

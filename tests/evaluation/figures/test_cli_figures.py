@@ -74,7 +74,7 @@ def test_mistakes_are_one_line(ipoke, tmp_path, model_file, clip_set, monkeypatc
     assert is_one_line(ipoke("figure", "samples", "no-model", clip_set, *words), "no-model")
     assert is_one_line(ipoke("figure", "samples", model_file, tmp_path, *words), str(tmp_path))
     assert is_one_line(
-        ipoke("figure", "samples", model_file, clip_set, "--clip", 99, *words), "got 99, expected 0 to 5"
+        ipoke("figure", "samples", model_file, clip_set, "--clip", 99, *words), "got 99, expected 0 to 4"
     )
     assert is_one_line(ipoke("figure", "samples", "scenes-64", clip_set, *words), "expects 64 px and 10")
     assert is_one_line(ipoke("figure", "nothing", model_file, clip_set, *words), "nothing")

@@ -143,7 +143,7 @@ class Lpips(nn.Module):
         return maps
 
     def distance(
-        self, first: list[Float[Tensor, "n _ _ _"]], second: list[Float[Tensor, "#n _ _ _"]]
+        self, first: list[Float[Tensor, "#n _ _ _"]], second: list[Float[Tensor, "#n _ _ _"]]
     ) -> Float[Tensor, " n"]:
         """Return the distance of each pair of embedded images; 0 for equal images."""
         pairs = zip(first, second, self.weights, strict=True)
