@@ -198,6 +198,7 @@ class TestOtherUses:
         assert all(word in there.out for word in ("8 x 8 x 8 = 512 dimensions", "trained_on", "nothing"))
         assert load(model_file).sha256 in there.out.split()
 
+    @pytest.mark.slow
     def test_a_model_is_exported(self, ipoke, tmp_path, model_file, monkeypatch):
         monkeypatch.chdir(tmp_path)
         answer = ipoke("export", model_file)
@@ -209,6 +210,7 @@ class TestOtherUses:
         monkeypatch.setitem(sys.modules, "onnxruntime", None)
         assert is_one_line(ipoke("export", model_file), "onnxruntime is not installed", "pip install 'ipoke[onnx]'")
 
+    @pytest.mark.slow
     def test_the_bench_writes_what_it_shows(self, ipoke, tmp_path, monkeypatch):
         monkeypatch.setattr(sampling, "available_gib", lambda: 0.0)
         monkeypatch.setattr(ways, "has_onnx", lambda: False)

@@ -47,6 +47,7 @@ def test_a_pool_ends_although_a_result_is_half_sent(tmp_path):
     assert gives_up(tmp_path, forgets=False) == "ended"
 
 
+@pytest.mark.slow
 def test_a_pool_that_waits_for_the_other_half_is_caught(tmp_path):
     assert gives_up(tmp_path, forgets=True) == "hangs"
 

@@ -64,6 +64,7 @@ def test_others_need_the_token():
         process.kill()
 
 
+@pytest.mark.slow
 def test_where_few_files_may_be_opened_nobody_locks_the_owner_out():
     token = "the-owner-of-the-house"
     process = serve("--token", token, files=128)

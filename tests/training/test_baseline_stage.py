@@ -52,6 +52,7 @@ def moment(progress=0.0, seed=0):
     return StepContext(0, progress, torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["cvae", "recurrent"])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(method, tmp_path):
     once, twice = tmp_path / "once", tmp_path / "twice"
@@ -90,7 +91,7 @@ def test_the_stage_may_be_named(tmp_path):
 def test_a_run_of_one_method_does_not_go_on_with_another(tmp_path):
     with pytest.raises(TrainingStopped):
         go_on(tmp_path, "sparse_warping", steps=1)
-    with pytest.raises(InputError, match='method was "sparse_warping", got "deterministic"'):
+    with pytest.raises(InputError, match='method was "sparse_warping"'):
         go_on(tmp_path, "deterministic")
 
 

@@ -42,6 +42,7 @@ def test_more_clips_at_once_take_more_memory(tmp_path):
     assert 1.5 * gib(8) < gib(16) < 2.5 * gib(8)
 
 
+@pytest.mark.slow
 def test_what_is_done_is_told_and_a_run_with_other_settings_refused(whole, tmp_path):
     out = shutil.copytree(whole, tmp_path / "run")
     recipe = tiny_recipe(*training(clips=10))

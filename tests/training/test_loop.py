@@ -52,7 +52,13 @@ def assert_same(first, second):
     assert [name for name in first if not torch.equal(first[name], second[name])] == []
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(
+    "stage",
+    [
+        pytest.param(stage, marks=[] if stage in ("autoencoder", "latent_flow") else [pytest.mark.slow])
+        for stage in STAGES
+    ],
+)
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(stage, whole, begun):
     once, twice = begun("once", stage), begun("twice", stage)
     uninterrupted, clips = stopped(once, stage, 4)

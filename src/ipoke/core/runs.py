@@ -46,7 +46,7 @@ MOST_NUMBERS = 2**31
 """Weights of a model; the largest of the paper's has just over 2**30."""
 MOST_HEADER_BYTES, MOST_FACTS, LONGEST_FACT = 2**22, 256, 2**15
 """Of a safetensors file; the header of a checkpoint of the paper's size has half a megabyte."""
-MOST_NAMED = 2
+MOST_NAMED = 3
 """Settings that an error names."""
 MOST_INPUT_BYTES = 2**20
 """Of what a run was started with."""

@@ -134,6 +134,7 @@ def test_the_miniature_computes_like_the_released_implementation():
     assert_within(errors(got, given))
 
 
+@pytest.mark.slow
 def test_an_imported_run_is_used_like_any_other(ipoke, tmp_path, imported):
     picture = tmp_path / "picture.png"
     write_png(picture, PICTURE)
@@ -148,6 +149,7 @@ def test_an_imported_run_is_used_like_any_other(ipoke, tmp_path, imported):
     assert again.sha256 == load(imported).sha256
 
 
+@pytest.mark.slow
 def test_parts_come_from_files_of_their_own(ipoke, tmp_path, imported):
     words: list[str | Path] = []
     for part, option in OPTIONS.items():
@@ -202,6 +204,7 @@ def test_a_checkpoint_that_does_not_fit_is_named_and_nothing_is_written(ipoke, t
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_modules_that_served_the_evaluation_can_be_left_aside(ipoke, tmp_path, imported):
     state = checkpoint() | {"i3d.conv.weight": torch.ones(1)}
     torch.save({"state_dict": state}, tmp_path / "last.ckpt")

@@ -44,7 +44,9 @@ def test_the_autoencoder_has_the_papers_size(size, latent_channels, encoder, gru
     assert count(autoencoder) == total
 
 
-@pytest.mark.parametrize("name", REFERENCE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name.endswith("128") else []) for name in REFERENCE]
+)
 def test_a_reference_recipe_builds_the_published_model(name):
     recipe = load_recipe(name, [])
     wide = name in ("plants-128", "human36m-64", "human36m-128")

@@ -19,6 +19,7 @@ TWO_CLIPS = (
 """What it takes to learn two clips by heart in a few seconds."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["deterministic", "recurrent"])
 def test_a_baseline_learns_to_move_squares(method, tmp_path, monkeypatch):
     monkeypatch.delenv(WEIGHTS_VARIABLE, raising=False)
