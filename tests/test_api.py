@@ -13,8 +13,8 @@ FEWER = {
     "train": "--set train.autoencoder.clips=8 --set train.image_encoder.clips=8 --set train.poke_encoder.clips=8 "
     "--set train.latent_flow.clips=8",
     "scenes": "--workers 1",
-    "evaluate": "--most 1 --calibrated 0",
-    "table": "--most 1 --calibrated 0",
+    "evaluate": "--most 1 --calibrated 1",
+    "table": "--most 1 --calibrated 1",
     "calibrate": "--most 1",
     "figure samples": "--most 1",
 }
