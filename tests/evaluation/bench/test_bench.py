@@ -102,6 +102,7 @@ def test_ratios_are_of_the_medians_of_the_rows(result):
         ),
         "peak_memory": 4.0,
     }
+    assert result["ratios_reason"] is None
 
 
 def test_without_the_memory_there_are_no_ratios_but_a_reason(quick, monkeypatch, tmp_path):

@@ -154,6 +154,7 @@ class _Bench:
         """Sum up what there is."""
         done = [self.measured["rounds"].get(_text(key), 0) for key in self.ways.keys]
         rows = list(self._rows())
+        ratios = _ratios(rows, self.ways.name, max(self.batches))
         return {
             "complete": self.stopped and min(done) > 0,
             "what": "sampling",
@@ -161,9 +162,9 @@ class _Bench:
             "ceilings_gflops": self.measured["ceilings"],
             "rounds": min(done),
             "rows": [one._asdict() for one in rows],
-            "ratios": _ratios(rows, self.ways.name, max(self.batches)),
+            "ratios": ratios,
             "ratios_of": [PLAIN, self.ways.name],
-            "ratios_reason": self.reason or "not measured yet",
+            "ratios_reason": (self.reason or "not measured yet") if None in ratios.values() else None,
             "agreement": self.measured["agreement"],
         }
 
