@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ipoke.core.runs import read_tensors, write_tensors
+from ipoke.core.model_files import read_tensors, write_tensors
 from ipoke.core.sections import LatentFlowSettings
 from ipoke.data.batches import TrainingClips, evaluation_batch, training_batch
 from ipoke.data.clips import ClipSet

@@ -18,7 +18,7 @@ OTHERS = "*"
 PARTS: dict[str, list[str]] = {
     "core": [
         *("version", "errors", "json_text", "files", "folders", "reading", "pixels"),
-        *("values", "sections", "unused", "recipe", "old_settings", "settings", "runs"),
+        *("values", "sections", "unused", "recipe", "old_settings", "settings", "model_files", "runs"),
     ],
     "networks": ["nn", "bijections", "autoencoder", "conditions", "latent_flow", "round_trip"],
     "engine": [

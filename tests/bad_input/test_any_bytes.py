@@ -14,11 +14,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ipoke.cli.arguments import numbers
-from ipoke.core import runs
+from ipoke.core import model_files
 from ipoke.core.errors import one_line
+from ipoke.core.model_files import model_metadata, read_tensors, recipe_from_metadata
 from ipoke.core.reading import regular
 from ipoke.core.recipe import Recipe
-from ipoke.core.runs import model_metadata, read_tensors, recipe_from_metadata, settings_toml
+from ipoke.core.runs import settings_toml
 from ipoke.core.settings import load_recipe
 from ipoke.data.arrays import arrays_from_npz
 from ipoke.data.clip_rows import SourceRow, read_rows, read_settings
@@ -280,7 +281,7 @@ def test_arrays_of_sets(data):
     ],
 )
 def test_a_guard_that_is_left_out_is_noticed(tmp_path, monkeypatch, guard, stand_in, valid):
-    monkeypatch.setattr(runs if guard == "json_of" else regular.stat, guard, stand_in)
+    monkeypatch.setattr(model_files if guard == "json_of" else regular.stat, guard, stand_in)
     if guard == "json_of":
         with pytest.raises(RecursionError):
             recipe_from_metadata({"format": "ipoke-model-1", "recipe": valid.decode()}, tmp_path)

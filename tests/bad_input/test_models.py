@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import tiny
-from ipoke.core.runs import model_metadata
+from ipoke.core.model_files import model_metadata
 from ipoke.sampling import model
 from ipoke.sampling.model import load
 from refusals import CONTENTS, odd_files, refusal

@@ -10,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save, save_file
 
-from ipoke.core import runs
+from ipoke.core import model_files
 from ipoke.core.errors import InputError
-from ipoke.core.files import replacing
-from ipoke.core.runs import Run, model_metadata, read_tensors, recipe_from_metadata, write_tensors, write_text
+from ipoke.core.files import replacing, write_text
+from ipoke.core.model_files import model_metadata, read_tensors, recipe_from_metadata, write_tensors
+from ipoke.core.runs import Run
 from tiny import tiny_recipe
 
 INPUTS = {"clips_sha256": "a", "perceptual_sha256": None, "ipoke": "0.1.0"}
@@ -112,7 +113,7 @@ def test_tensors_come_back_with_type_shape_and_metadata(tmp_path):
         "flag": torch.tensor([True]),
         "empty": torch.empty(0, 3),
         "double": torch.tensor(1.5, dtype=torch.float64),
-        **{str(kind): torch.ones(2, dtype=kind) for kind in runs.DTYPES},
+        **{str(kind): torch.ones(2, dtype=kind) for kind in model_files.DTYPES},
         "learned": torch.ones(2, requires_grad=True),
     }
     write_tensors(path, tensors, {"a": "ü"})
@@ -198,7 +199,7 @@ def test_a_safetensors_file_of_another_program_is_refused(tmp_path):
     with pytest.raises(InputError, match="not an ipoke model"):
         recipe_from_metadata(metadata, path)
     with pytest.raises(InputError, match="recipe is missing"):
-        recipe_from_metadata({"format": runs.FORMAT}, path)
+        recipe_from_metadata({"format": model_files.FORMAT}, path)
 
 
 def test_a_run_is_opened_again_with_the_same_settings(tmp_path):
@@ -364,4 +365,4 @@ def test_a_full_disk_is_said_when_a_row_is_written(tmp_path, monkeypatch):
 
 def test_a_file_is_hashed_by_its_bytes(tmp_path):
     (tmp_path / "f").write_bytes(b"abc")
-    assert runs.file_sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()
+    assert model_files.file_sha256(tmp_path / "f") == hashlib.sha256(b"abc").hexdigest()

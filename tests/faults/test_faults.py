@@ -19,7 +19,7 @@ import miniature
 import tiny
 from ipoke.core.files import is_leftover
 from ipoke.core.folders import LOCK_FILE
-from ipoke.core.runs import read_tensors
+from ipoke.core.model_files import read_tensors
 from ipoke.data.clip_rows import read_rows
 from ipoke.data.images import write_png
 from ipoke.data.shards import read_member

@@ -11,8 +11,8 @@ from safetensors.torch import save_file
 
 from checked_shapes import unchecked
 from ipoke.core.errors import InputError
+from ipoke.core.model_files import read_tensors, write_tensors
 from ipoke.core.pixels import clip_from_frames
-from ipoke.core.runs import read_tensors, write_tensors
 from ipoke.data.poke import Poke
 from ipoke.sampling.model import bundled_models, find_model, load
 from ipoke.sampling.open_picture import OpenPicture

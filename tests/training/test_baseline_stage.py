@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from ipoke.core.errors import InputError
+from ipoke.core.model_files import read_tensors
 from ipoke.core.recipe import BASELINE_STAGE, STAGES, stage_stream, stages_of
-from ipoke.core.runs import Run, read_tensors
+from ipoke.core.runs import Run
 from ipoke.data.batches import TrainingClips, training_batch
 from ipoke.sampling.model import PokeModel
 from ipoke.training import train as training_room

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 from ipoke.core.errors import InputError
+from ipoke.core.model_files import read_tensors
 from ipoke.core.recipe import STAGES
-from ipoke.core.runs import Run, read_tensors
+from ipoke.core.runs import Run
 from ipoke.data.batches import TrainingClips, training_batches
 from ipoke.networks.autoencoder import losses
 from ipoke.sampling.model import PokeModel, load

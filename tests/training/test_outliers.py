@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from ipoke.core.runs import Run, read_tensors
+from ipoke.core.model_files import read_tensors
+from ipoke.core.runs import Run
 from ipoke.core.sections import StageSettings
 from ipoke.data.batches import TrainingClips, training_batches
 from ipoke.training.loop import TrainingStopped

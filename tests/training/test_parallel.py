@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from ipoke.core.errors import InputError
+from ipoke.core.model_files import read_tensors
 from ipoke.core.recipe import STAGES
-from ipoke.core.runs import read_tensors
 from ipoke.training.loop import TrainingStopped
 from ipoke.training.train import train
 from tiny import Silent, clip_set, stop_after, tiny_recipe, training

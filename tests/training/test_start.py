@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ipoke.core.errors import InputError
-from ipoke.core.runs import read_tensors
+from ipoke.core.model_files import read_tensors
 from ipoke.sampling.model import PokeModel
 from ipoke.training import start
 from ipoke.training.start import take_over

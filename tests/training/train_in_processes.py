@@ -11,8 +11,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import torch.distributed as dist
 
+from ipoke.core.model_files import write_tensors
 from ipoke.core.recipe import Recipe
-from ipoke.core.runs import write_tensors
 from ipoke.sampling.model import PokeModel
 from ipoke.training import train as rooms
 from ipoke.training.parallel import Workers

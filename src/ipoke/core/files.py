@@ -251,3 +251,9 @@ def _end_of_last_line(file: IO[bytes]) -> int:
             return start + newline + 1
         end = start
     return 0
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically."""
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")

@@ -12,9 +12,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from ipoke.core.errors import InputError, shown
-from ipoke.core.reading.regular import is_folder, is_there, regular_file
-from ipoke.core.recipe import Recipe
-from ipoke.core.runs import (
+from ipoke.core.model_files import (
     WEIGHTS_NAME,
     facts_from_metadata,
     fitted_weights,
@@ -24,6 +22,8 @@ from ipoke.core.runs import (
     save_model,
     weights_sha256,
 )
+from ipoke.core.reading.regular import is_folder, is_there, regular_file
+from ipoke.core.recipe import Recipe
 from ipoke.core.settings import suggestion
 from ipoke.data.images import read_image
 from ipoke.data.poke import Poke

@@ -15,10 +15,9 @@ from jaxtyping import UInt8
 from pydantic import AliasChoices, Field, ValidationError
 
 from ipoke.core.errors import InputError
-from ipoke.core.files import replacing
+from ipoke.core.files import replacing, write_text
 from ipoke.core.json_text import json_text
 from ipoke.core.reading.regular import read_bounded, regular_file
-from ipoke.core.runs import write_text
 from ipoke.core.values import WHOLE, Frames, PathText, Section, Seed, Sha256, problem_of
 from ipoke.data.images import read_image, write_png
 from ipoke.data.poke import Poke

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from ipoke.core.errors import InputError
+from ipoke.core.files import write_text
 from ipoke.core.reading.regular import read_bounded
 from ipoke.core.recipe import BASELINE_STAGE, STAGES, Recipe, settings_key, stages_of
-from ipoke.core.runs import write_text
 from ipoke.core.sections import StageSettings
 from ipoke.core.values import Clips, Section
 

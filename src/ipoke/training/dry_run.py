@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from ipoke.core.model_files import read_tensors
 from ipoke.core.recipe import Recipe, settings_key, stages_of
-from ipoke.core.runs import Run, read_tensors
+from ipoke.core.runs import Run
 from ipoke.data.batches import Batch
 from ipoke.data.clips import ClipSet
 from ipoke.networks.autoencoder.perceptual import find_perceptual_weights

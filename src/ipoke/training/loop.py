@@ -16,9 +16,10 @@ from torch.optim import Adam
 
 from ipoke.core.errors import InputError
 from ipoke.core.json_text import json_text
+from ipoke.core.model_files import read_tensors, write_tensors
 from ipoke.core.reading.regular import json_of
 from ipoke.core.recipe import settings_key, stage_stream
-from ipoke.core.runs import Run, read_tensors, write_tensors
+from ipoke.core.runs import Run
 from ipoke.data.batches import Batch
 from ipoke.data.images import write_png
 from ipoke.training.outliers import Outliers

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ipoke.core.errors import InputError
-from ipoke.core.runs import file_sha256, fitted_weights, read_tensors
+from ipoke.core.model_files import file_sha256, fitted_weights, read_tensors
 from ipoke.sampling.model import find_model
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from ipoke.core.errors import InputError
+from ipoke.core.model_files import outlined
 from ipoke.core.recipe import Recipe, settings_key, stage_stream, stages_of
-from ipoke.core.runs import Run, outlined
+from ipoke.core.runs import Run
 from ipoke.core.unused import has_adversary, has_image_adversary
 from ipoke.core.version import __version__
 from ipoke.data.balance import Objects

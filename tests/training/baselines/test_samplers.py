@@ -3,7 +3,7 @@ import torch
 from answers import DRAG, assert_alike, context, frozen
 
 from ipoke.core.errors import InputError
-from ipoke.core.runs import read_tensors, write_tensors
+from ipoke.core.model_files import read_tensors, write_tensors
 from ipoke.sampling.model import PokeModel, load
 from ipoke.scenes import write_scenes
 from ipoke.training.baselines.copy_source import CopySource

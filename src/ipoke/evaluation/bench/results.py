@@ -6,8 +6,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ipoke.core.files import write_text
 from ipoke.core.json_text import json_text
-from ipoke.core.runs import write_text
 from ipoke.core.version import __version__
 
 

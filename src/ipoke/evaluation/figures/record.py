@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ipoke.core.files import write_text
 from ipoke.core.json_text import json_text
-from ipoke.core.runs import write_text
 from ipoke.data.clips import ClipSet
 from ipoke.evaluation.metrics.statistics import Estimate
 from ipoke.sampling.clip_sampler import ClipSampler

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import Field
 
 from ipoke.core.errors import InputError
+from ipoke.core.files import write_text
 from ipoke.core.reading.regular import read_bounded
-from ipoke.core.runs import write_text
 from ipoke.core.sections import PokeSettings
 from ipoke.core.values import Section, Sha256
 from ipoke.data.clips import ClipSet

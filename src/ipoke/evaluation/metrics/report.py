@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ipoke.core.errors import InputError, printable
+from ipoke.core.files import write_text
 from ipoke.core.json_text import json_text
-from ipoke.core.runs import write_text
 from ipoke.evaluation.metrics.calibration import (
     RankFlatness,
     coverage,

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ipoke.core.errors import InputError
-from ipoke.core.files import append_lines, refuse_links, refuse_pipes
+from ipoke.core.files import append_lines, refuse_links, refuse_pipes, write_text
 from ipoke.core.json_text import json_text
 from ipoke.core.reading.regular import json_of, read_bounded
-from ipoke.core.runs import write_text
 
 LARGEST_ROWS = 2**28
 """Bytes of a file of rows; one row has a few kilobytes."""

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
+from ipoke.core.files import write_text
 from ipoke.core.json_text import json_text
-from ipoke.core.runs import write_text
 from ipoke.evaluation.metrics.report import CLIP_METRICS, Report, escaped, interval, number
 from ipoke.evaluation.metrics.rows import read_rows
 from ipoke.evaluation.metrics.statistics import Estimate, paired_difference

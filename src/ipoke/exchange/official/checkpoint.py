@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from ipoke.core.errors import InputError, shown
+from ipoke.core.model_files import read_tensors
 from ipoke.core.reading.regular import regular_file
-from ipoke.core.runs import read_tensors
 from ipoke.exchange.official.archive import read_archive
 from ipoke.exchange.official.names import PARTS
 

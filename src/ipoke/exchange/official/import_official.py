@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from ipoke.core.errors import InputError
+from ipoke.core.model_files import WEIGHTS_NAME, file_sha256, fitted_weights, outlined
 from ipoke.core.recipe import Recipe
-from ipoke.core.runs import WEIGHTS_NAME, Run, file_sha256, fitted_weights, outlined
+from ipoke.core.runs import Run
 from ipoke.core.version import __version__
 from ipoke.exchange.official.checkpoint import read_parts
 from ipoke.exchange.official.names import renamed

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from ipoke.core.model_files import save_model, weights_sha256
 from ipoke.core.recipe import Recipe
-from ipoke.core.runs import save_model, weights_sha256
 from ipoke.data.batches import Batch
 from ipoke.data.poke import Poke
 from ipoke.data.pokes import poke_map

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ipoke.core.errors import InputError
-from ipoke.core.runs import facts_from_metadata, fitted_weights, outlined, read_tensors, recipe_from_metadata
+from ipoke.core.model_files import facts_from_metadata, fitted_weights, outlined, read_tensors, recipe_from_metadata
 from ipoke.data.clip_rows import read_settings
 from ipoke.data.clips import ClipSet
 from ipoke.sampling.clip_sampler import ClipSampler
