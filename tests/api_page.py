@@ -50,9 +50,10 @@ EXAMPLES = {
 """Of each command, in an order in which each finds what it needs."""
 HEAD = """# Reference
 
-Every public name of the package and every command, written by `make api` from the code's own docstrings. Each example
-is run by a test. Start with the [tutorial](tutorial.md); [glossary.md](glossary.md) explains the terms and
-shapes, [studio_api.md](studio_api.md) the studio's JSON API.
+Every public name of the package and every command, written by `make api` from the code's own docstrings. Tests run
+the examples; those of `serve`, `bench`, `import-official` and `prepare` they only parse. Start with the
+[tutorial](tutorial.md); [glossary.md](glossary.md) explains the terms and shapes,
+[studio_api.md](studio_api.md) the studio's JSON API.
 
 Arrays are written as `Kind[array, "axes"]`: `UInt8[np.ndarray, "t h w 3"]` is t pictures of h rows and w columns in
 RGB.

@@ -11,7 +11,7 @@ from ipoke.data.images import write_png
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#888888"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
 """Distinct for colour-blind readers too (Okabe and Ito 2008)."""
 DPI = 160
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from ipoke.evaluation.figures.chart import BLUE, GREEN, GREY, ORANGE, PURPLE, blank_chart, write_chart
+from ipoke.evaluation.figures.chart import BLUE, GREEN, GREY, blank_chart, write_chart
 from ipoke.evaluation.metrics.report import Report
 from ipoke.evaluation.metrics.statistics import Estimate
 from ipoke.evaluation.metrics.table import TABLES, TableNumber
@@ -15,7 +15,6 @@ from ipoke.evaluation.metrics.table import TABLES, TableNumber
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
 MOST_BARS = 11
 """Most bars of a rank histogram; neighbouring ranks are joined."""
 MOST_POINTS = 24
